@@ -1,0 +1,157 @@
+# Enxame.  `make`, `make check`, `make install PREFIX=/usr DESTDIR=...`; `make help` lists the rest.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= build
+V ?= 0
+WERROR ?= 0
+SANITIZE ?=
+VERSION := 0.1.0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# Each set of sanitizers builds into a folder of its own.
+comma := ,
+empty :=
+space := $(empty) $(empty)
+set := $(subst $(space),-,$(strip $(subst $(comma), ,$(SANITIZE))))
+out := $(BUILD)$(if $(set),/$(set))
+
+packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit libpq
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wformat=2 -Wstrict-prototypes \
+	-Wmissing-prototypes -Wundef
+ifeq ($(WERROR),1)
+warnings += -Werror
+endif
+hardening := -fstack-protector-strong -fPIE
+ifeq ($(SANITIZE),)
+hardening += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+else
+hardening += -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+sanitize_link := -fsanitize=$(SANITIZE)
+endif
+
+CFLAGS ?= -O2 -g
+all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -Icommon -include common/banned.h \
+	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
+all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
+libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson gnutls)
+libs_tracker := $(shell pkg-config --libs sqlite3)
+libs_peer := $(shell pkg-config --libs sqlite3 libedit)
+
+ifeq ($(V),0)
+quiet = @printf '  %-8s %s\n' $(1) $(2);
+else
+quiet =
+endif
+
+objects = $(patsubst %.c,$(out)/obj/%.o,$(wildcard $(1)/*.c))
+common_objects := $(call objects,common)
+tracker_objects := $(call objects,tracker)
+peer_objects := $(call objects,peer)
+unit_sources := $(wildcard tests/unit/test_*.c)
+unit_programs := $(patsubst tests/unit/%.c,$(out)/unit/%,$(unit_sources))
+fuzz_sources := $(wildcard tests/fuzz/fuzz_*.c)
+fuzz_programs := $(patsubst tests/fuzz/%.c,$(out)/fuzz/%,$(fuzz_sources))
+
+.PHONY: all check unit fuzz install uninstall clean hdr-check lint format help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(out)/tracker $(out)/peer
+
+help:
+	@echo 'make                     build/tracker and build/peer'
+	@echo 'make check               unit tests'
+	@echo 'make fuzz CC=clang       fuzz targets into build/fuzz/'
+	@echo 'make hdr-check           every header compiles alone'
+	@echo 'make lint                clang-tidy, cppcheck, clang-format'
+	@echo 'make install uninstall   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'options: V=1 (show commands), CC=clang, SANITIZE=address,undefined or thread, WERROR=1'
+
+# What was compiled with other flags is compiled again.
+flags_now := $(CC) $(all_cflags) $(all_ldflags)
+$(out)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(flags_now))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(flags_now))' > $@
+FORCE:
+
+$(out)/obj/%.o: %.c $(out)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC,$@)$(CC) $(all_cflags) -MMD -MP -c $< -o $@
+
+$(out)/tracker: $(tracker_objects) $(common_objects)
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_tracker) -o $@
+
+$(out)/peer: $(peer_objects) $(common_objects)
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_peer) -o $@
+
+# A unit test is linked with everything but the two main()s.
+testable_objects := $(common_objects) $(filter-out %/main.o,$(tracker_objects) $(peer_objects))
+$(out)/libtestable.a: $(testable_objects)
+	@rm -f $@
+	$(call quiet,AR,$@)ar rcs $@ $^
+
+$(out)/unit/%: $(out)/obj/tests/unit/%.o $(out)/libtestable.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_tracker) $(libs_peer) -o $@
+
+unit: $(unit_programs)
+
+check: all unit
+	@failed=0; for test in $(unit_programs); do $$test || failed=1; done; exit $$failed
+
+# libFuzzer needs clang; everything is compiled again with coverage into a folder of its own.
+fuzz:
+	+@$(MAKE) --no-print-directory fuzz-programs CC=clang SANITIZE=fuzzer-no-link,address,undefined
+
+.PHONY: fuzz-programs
+fuzz-programs: $(fuzz_programs)
+
+$(out)/fuzz/%: $(out)/obj/tests/fuzz/%.o $(out)/libtestable.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) $(libs_tracker) \
+		$(libs_peer) -o $@
+
+headers := $(wildcard common/*.h tracker/*.h peer/*.h)
+hdr-check: $(patsubst %,$(out)/hdr/%.ok,$(headers))
+$(out)/hdr/%.ok: % $(out)/flags
+	@mkdir -p $(@D)
+	$(call quiet,HDR,$<)$(CC) $(all_cflags) -Werror -fsyntax-only -x c $< && touch $@
+
+sources := $(wildcard common/*.c tracker/*.c peer/*.c)
+tests_c := $(wildcard tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h)
+lint: lint-format lint-cppcheck lint-tidy
+.PHONY: lint-format lint-cppcheck lint-tidy
+lint-format:
+	$(call quiet,FORMAT,check)clang-format --dry-run --Werror $(sources) $(headers) $(tests_c)
+lint-cppcheck:
+	$(call quiet,CPPCHECK,all)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+		--enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=unusedStructMember \
+		-Icommon -D_GNU_SOURCE $(sources)
+lint-tidy: $(patsubst %.c,$(out)/tidy/%.ok,$(sources))
+$(out)/tidy/%.ok: %.c .clang-tidy $(headers)
+	@mkdir -p $(@D)
+	$(call quiet,TIDY,$<)clang-tidy --quiet $< -- $(filter-out -f% -U_% -D_FORTIFY%,$(all_cflags)) 2>$@.log \
+		|| { cat $@.log; exit 1; }
+	@touch $@
+
+format:
+	clang-format -i $(sources) $(headers) $(tests_c)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/enxame
+	install -m 755 $(out)/tracker $(DESTDIR)$(PREFIX)/bin/tracker
+	install -m 755 $(out)/peer $(DESTDIR)$(PREFIX)/bin/peer
+	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/enxame
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/tracker $(DESTDIR)$(PREFIX)/bin/peer
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/enxame
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(out)/obj -name '*.d' 2>/dev/null)

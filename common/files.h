@@ -1,0 +1,39 @@
+/*
+ * Opening below a folder, and writing so that a crash leaves the old or the new.  Any thread; no state.
+ */
+#ifndef ENXAME_FILES_H
+#define ENXAME_FILES_H
+
+#include "err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Opens `name`, which passed names_check(), below the folder `folder_fd`: no component may be a symbolic link that leads
+ * out (openat2 with RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS; without openat2 every component is opened with O_NOFOLLOW).
+ * O_CLOEXEC is added.
+ */
+enum err files_open_beneath(int folder_fd, const char *name, int flags, mode_t mode, int *ret_fd);
+
+/* Makes all folders that `name` lies in, below `folder_fd`, and opens the last one. */
+enum err files_make_parents(int folder_fd, const char *name, int *ret_parent_fd);
+
+/* Like mkdir -p, for paths that the user gave. */
+enum err files_make_folder(const char *path);
+
+/* A temporary file, fsync, rename, fsync of the folder.  `mode` as for open(). */
+enum err files_write_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode);
+
+/* A whole file of at most `maximum` bytes; the caller frees *ret_bytes, which is terminated for convenience. */
+enum err files_read(int folder_fd, const char *name, size_t maximum, char **ret_bytes, size_t *ret_length);
+
+/* All of it, or an error; EINTR and short transfers are gone on with.  files_read_at gives ERR_CHANGED at the file's end. */
+enum err files_write_at(int fd, const void *bytes, size_t length, uint64_t offset);
+enum err files_read_at(int fd, void *ret_bytes, size_t length, uint64_t offset);
+
+/* Opens or makes `name` and locks it for this process (flock); ERR_LOCKED where another process holds it. */
+enum err files_lock(int folder_fd, const char *name, int *ret_fd);
+
+#endif

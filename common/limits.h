@@ -1,0 +1,113 @@
+/*
+ * Every maximum of Enxame, each with its reason.  What another host chooses (a length, a count, a name, a time) is
+ * compared with one of these before anything is allocated or waited for.
+ */
+#ifndef ENXAME_LIMITS_H
+#define ENXAME_LIMITS_H
+
+#include <stdint.h>
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+
+/* ---- contents ---- */
+
+/* A leaf of the Merkle tree, from BEP 52. */
+#define BLOCK_SIZE (16u * KIB)
+/* What one request may fetch: from one leaf to what fits in memory a few dozen times. */
+#define CHUNK_SIZE_MIN BLOCK_SIZE
+#define CHUNK_SIZE_MAX (16u * MIB)
+/* A layer is 2 MiB at most: quick to fetch, cheap to keep.  With chunks of 16 MiB it covers 1 TiB. */
+#define LAYER_HASHES_MAX 65536u
+/* The largest content: LAYER_HASHES_MAX chunks of CHUNK_SIZE_MAX. */
+#define CONTENT_SIZE_MAX ((uint64_t)LAYER_HASHES_MAX * CHUNK_SIZE_MAX)
+/* JSON numbers are exact up to 2^53 in every language. */
+#define JSON_INTEGER_MAX ((UINT64_C(1) << 53) - 1)
+
+/* ---- names ---- */
+
+/* One component of a path: NAME_MAX of every common Linux file system. */
+#define NAME_COMPONENT_MAX 255u
+/* A whole relative name; below PATH_MAX (4096), so that it can be opened below a folder. */
+#define NAME_SIZE_MAX 3072u
+/* Components of a name: deeper trees are accidents or attacks. */
+#define NAME_DEPTH_MAX 64u
+
+/* ---- messages ---- */
+
+/* jansson turns 1 MiB of "{},{},..." into 79 MiB of heap; 256 KiB keeps one body below 20 MiB. */
+#define BODY_SIZE_MAX (256u * KIB)
+/* Items in one body or one page. */
+#define ITEMS_MAX 1000u
+/* Items in a page where the client names no limit. */
+#define ITEMS_DEFAULT 100u
+/* A client's bound on an answer: the server's own cap, with room for a foreign server's whitespace. */
+#define ANSWER_SIZE_MAX (1u * MIB)
+/* A search pattern: longer than any name is of no use, and SQLite's GLOB costs grow with it. */
+#define PATTERN_SIZE_MAX 512u
+/* An opaque cursor of a paged list. */
+#define CURSOR_SIZE_MAX 4096u
+/* Bodies that all connections together may be buffering; more is answered 503. */
+#define BODIES_BUDGET (32u * MIB)
+
+/* ---- the HTTP server ---- */
+
+/* Memory of one connection: 8 KiB keeps 10,000 idle ones below 100 MiB; headers beyond it are 431. */
+#define CONNECTION_MEMORY (8u * KIB)
+#define CONNECTIONS_MAX 12000u
+/* One host may not take them all; a NAT with a whole lab behind it still fits. */
+#define CONNECTIONS_PER_ADDRESS_MAX 4096u
+/* Silence that closes a connection. */
+#define CONNECTION_IDLE_S 75u
+/* From the first wait for a request until its last byte, whatever trickles in. */
+#define REQUEST_DEADLINE_MS 90000u
+/* Once the body has begun. */
+#define BODY_DEADLINE_MS 30000u
+/* An answer may take this long plus its size at this rate: a reader slower than that is cut off. */
+#define ANSWER_DEADLINE_MS 60000u
+#define ANSWER_RATE_MIN (4u * KIB)
+/* A deferred answer (a commit, a long poll) that never came. */
+#define DEFER_DEADLINE_MS 60000u
+/* Long polls: each holds a connection and is not noticed when its client leaves. */
+#define POLL_WAIT_MAX_MS 30000u
+#define POLLS_PER_ADDRESS_MAX 256u
+#define POLLS_MAX 4096u
+/* Stopping: requests under way may take this long. */
+#define DRAIN_MS 5000u
+
+/* ---- the HTTP client ---- */
+
+#define CONNECT_TIMEOUT_MS 5000u
+/* A JSON call, from first to last byte. */
+#define CALL_TIMEOUT_MS 15000u
+/* A holder's error page is read no further than this. */
+#define ERROR_BODY_MAX (16u * KIB)
+
+/* ---- the tracker ---- */
+
+#define HEARTBEAT_DEFAULT_S 10u
+#define HEARTBEAT_MAX_S 3600u
+#define EXPIRE_MAX_S 86400u
+/* Files of one peer: bounds what one liar can put into the store. */
+#define PEER_FILES_MAX 2000000u
+/* Writes waiting for the writer thread; beyond it the answer is 503 with Retry-After. */
+#define WRITE_QUEUE_MAX 4096u
+/* Writes in one transaction. */
+#define WRITE_BATCH_MAX 256u
+
+/* ---- the peer ---- */
+
+/* Threads that hash: more than this waits for the disk. */
+#define HASHERS_MAX 64u
+/* Holders of one download that are asked at a time. */
+#define HOLDERS_MAX 64u
+/* Downloads under way at once; more wait their turn. */
+#define DOWNLOADS_ACTIVE_MAX 8u
+/* Small contents in one POST /v1/batch: an answer of at most ITEMS_MAX of these. */
+#define BATCH_CONTENT_MAX (256u * KIB)
+/* Lines of one prompt command. */
+#define COMMAND_SIZE_MAX 8192u
+/* Rows that the last listing keeps for '#'. */
+#define LISTING_ROWS_MAX 100000u
+
+#endif

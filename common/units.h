@@ -1,0 +1,23 @@
+/* Sizes, rates and durations as people write and read them.  Pure; any thread. */
+#ifndef ENXAME_UNITS_H
+#define ENXAME_UNITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A decimal number with an optional K, M, G or T (powers of 1024; either case); no sign, no blanks, no overflow. */
+bool units_parse_size(const char *text, uint64_t *ret);
+
+/* A decimal number from `minimum` to `maximum`. */
+bool units_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
+
+#define UNITS_TEXT_SIZE 32u
+
+/* "0 B", "999 B", "1.5 KiB", "64.0 MiB", "2.0 TiB". */
+void units_format_size(uint64_t bytes, char ret_text[static UNITS_TEXT_SIZE]);
+
+/* "850 ms", "12 s", "3 min 05 s", "2 h 10 min", "4 d 3 h". */
+void units_format_duration(uint64_t ms, char ret_text[static UNITS_TEXT_SIZE]);
+
+#endif
