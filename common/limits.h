@@ -47,6 +47,8 @@
 #define PATTERN_SIZE_MAX 512u
 /* An opaque cursor of a paged list. */
 #define CURSOR_SIZE_MAX 4096u
+/* A body that is refused is read this far all the same, so that its sender sees the answer and not a reset. */
+#define REFUSED_BODY_MAX (1u * MIB)
 /* Bodies that all connections together may be buffering; more is answered 503. */
 #define BODIES_BUDGET (32u * MIB)
 
@@ -66,8 +68,6 @@
 /* An answer may take this long plus its size at this rate: a reader slower than that is cut off. */
 #define ANSWER_DEADLINE_MS 60000u
 #define ANSWER_RATE_MIN (4u * KIB)
-/* A deferred answer (a commit, a long poll) that never came. */
-#define DEFER_DEADLINE_MS 60000u
 /* Long polls: each holds a connection and is not noticed when its client leaves. */
 #define POLL_WAIT_MAX_MS 30000u
 #define POLLS_PER_ADDRESS_MAX 256u

@@ -1,0 +1,64 @@
+/* What http_server.c and http_reply.c share; for nobody else. */
+#ifndef ENXAME_HTTP_INTERNAL_H
+#define ENXAME_HTTP_INTERNAL_H
+
+#include "http_server.h"
+#include "http_text.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define REPLY_HEADERS_MAX 8u
+
+/* One TCP connection, from accept to close; in the server's list, guarded by its lock. */
+struct link {
+    struct link *previous, *next;
+    int fd;
+    uint64_t deadline_ms; /* 0: none, as while a handler works */
+};
+
+struct http_server {
+    struct http_server_options options;
+    struct MHD_Daemon *daemon;
+    int listen_fd; /* libmicrohttpd's until it was quiesced, then ours */
+    struct address address;
+    char machine[256];
+    pthread_t watchdog;
+    bool watchdog_runs;
+    atomic_size_t body_bytes; /* buffered by all requests */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    bool stopping;
+    struct link *links;
+    struct http_request *deferred;
+    size_t active; /* requests between begin() and completed() */
+};
+
+struct http_request {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct link *link;
+    const struct http_route *route;
+    struct address source;
+    char captures[HTTP_CAPTURES_MAX][HTTP_CAPTURE_SIZE];
+    bool is_head;
+    uint64_t started_us;
+
+    char *body;
+    size_t body_length, body_capacity, discarded;
+    int refusal_status; /* 0: none */
+    const char *refusal_type;
+    char refusal_detail[160];
+
+    bool dispatched, is_deferred;
+    struct http_request *deferred_previous, *deferred_next;
+    int status;
+    uint64_t reply_length;
+    struct MHD_Response *response;
+    size_t header_count;
+    char *headers[REPLY_HEADERS_MAX][2];
+};
+
+#endif

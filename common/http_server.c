@@ -1,0 +1,578 @@
+/*
+ * A request's way, on one of libmicrohttpd's threads:
+ *
+ *   begin() --> receive() ... --> dispatch() --> the route's handler --> http_reply_*() --> queue() --> completed()
+ *                                                     |                     ^
+ *                                                     `--> http_defer() ----' (from another thread: resumes the connection)
+ *
+ * Errors found in begin() are kept in `refusal_*` and answered after the body was read and thrown away: an answer that is
+ * sent while the client still writes would be lost to a connection reset.
+ *
+ * libmicrohttpd knows idle time-outs only, so a watchdog thread shuts down the sockets whose phase has passed its deadline.
+ */
+#include "http_server.h"
+
+#include "http_internal.h"
+#include "limits.h"
+#include "names.h"
+#include "timing.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- deadlines ---- */
+
+static void set_deadline(struct http_server *server, struct link *link, uint64_t in_ms)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&server->lock);
+    link->deadline_ms = in_ms == 0 ? 0 : timing_now_ms() + in_ms;
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void *watch(void *context)
+{
+    struct http_server *server = context;
+
+    pthread_mutex_lock(&server->lock);
+    while (!server->stopping) {
+        uint64_t now = timing_now_ms();
+
+        for (struct link *link = server->links; link != NULL; link = link->next) {
+            if (link->deadline_ms != 0 && link->deadline_ms <= now) {
+                /* Its thread sees the end of the stream, and closes. */
+                (void)shutdown(link->fd, SHUT_RDWR);
+                link->deadline_ms = 0;
+            }
+        }
+        (void)timing_wait(&server->changed, &server->lock, 500);
+    }
+    pthread_mutex_unlock(&server->lock);
+    return NULL;
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = context;
+    struct link *link;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        int one = 1;
+
+        link = calloc(1, sizeof *link);
+        *socket_context = link;
+        if (link == NULL || info == NULL)
+            return; /* begin() closes a connection that has none */
+        link->fd = info->connect_fd;
+        (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        link->deadline_ms = timing_now_ms() + server->options.request_deadline_ms;
+        pthread_mutex_lock(&server->lock);
+        link->next = server->links;
+        if (link->next != NULL)
+            link->next->previous = link;
+        server->links = link;
+        pthread_mutex_unlock(&server->lock);
+        return;
+    }
+    link = *socket_context;
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&server->lock);
+    if (link->next != NULL)
+        link->next->previous = link->previous;
+    if (link->previous != NULL)
+        link->previous->next = link->next;
+    else
+        server->links = link->next;
+    pthread_mutex_unlock(&server->lock);
+    free(link);
+    *socket_context = NULL;
+}
+
+/* ---- the request's beginning ---- */
+
+__attribute__((format(printf, 4, 5))) static void refuse(struct http_request *request, int status, const char *type,
+                                                         const char *format, ...)
+{
+    va_list arguments;
+
+    if (request->refusal_status != 0)
+        return; /* the first reason counts */
+    request->refusal_status = status;
+    request->refusal_type = type;
+    va_start(arguments, format);
+    (void)vsnprintf(request->refusal_detail, sizeof request->refusal_detail, format, arguments);
+    va_end(arguments);
+}
+
+static void find_route(struct http_request *request, const char *method, const char *path)
+{
+    const struct http_server_options *options = &request->server->options;
+    char allowed[64] = "";
+    size_t used = 0;
+
+    request->is_head = strcmp(method, "HEAD") == 0;
+    for (size_t i = 0; i < options->route_count; i++) {
+        const struct http_route *route = &options->routes[i];
+        const char *wanted = request->is_head ? "GET" : method;
+
+        if (!http_text_match_path(route->path, path, request->captures))
+            continue;
+        if (strcmp(route->method, wanted) == 0) {
+            request->route = route;
+            return;
+        }
+        if (used < sizeof allowed)
+            used +=
+                (size_t)snprintf(allowed + used, sizeof allowed - used, "%s%s", used == 0 ? "" : ", ", route->method);
+    }
+    if (used == 0) {
+        refuse(request, 404, "no-such-path", "there is nothing at this path");
+    } else {
+        refuse(request, 405, "method-not-allowed", "this path answers %s", allowed);
+        http_reply_header(request, "Allow", allowed);
+    }
+}
+
+struct header_count {
+    const char *name;
+    unsigned count;
+};
+
+static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    struct header_count *counter = context;
+
+    (void)kind;
+    (void)value;
+    counter->count += strcasecmp(key, counter->name) == 0;
+    return MHD_YES;
+}
+
+static unsigned header_count(const struct http_request *request, const char *name)
+{
+    struct header_count counter = {.name = name};
+
+    (void)MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_header, &counter);
+    return counter.count;
+}
+
+static enum MHD_Result check_argument(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size,
+                                      const char *value, size_t value_size)
+{
+    struct http_request *request = context;
+
+    (void)kind;
+    if (!names_is_utf8(key, key_size) || (value != NULL && !names_is_utf8(value, value_size)))
+        refuse(request, 400, "invalid-query", "the query holds bytes that are not UTF-8 text, or a NUL");
+    return MHD_YES;
+}
+
+static void check_headers(struct http_request *request, const char *method, const char *version)
+{
+    const struct http_server *server = request->server;
+    const char *host = http_request_header(request, "Host");
+    const char *origin = http_request_header(request, "Origin");
+    unsigned hosts = header_count(request, "Host");
+
+    if (hosts > 1 || (hosts == 0 && strcmp(version, "HTTP/1.1") == 0))
+        refuse(request, 400, "invalid-request", "exactly one Host header is needed");
+    if (header_count(request, "Content-Length") > 1 ||
+        (header_count(request, "Content-Length") == 1 && header_count(request, "Transfer-Encoding") > 0))
+        refuse(request, 400, "invalid-request", "one Content-Length, or a Transfer-Encoding, but not both");
+    if (host != NULL &&
+        !http_text_host_is_ours(host, server->machine, server->options.allow_hosts, server->options.allow_host_count))
+        refuse(request, 421, "foreign-host", "this machine does not answer for that Host");
+    if (origin != NULL && strcmp(method, "GET") != 0 && !request->is_head &&
+        (host == NULL || !http_text_origin_is_host(origin, host)))
+        refuse(request, 403, "foreign-origin", "pages of other sites may not change anything here");
+    (void)MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, check_argument, request);
+}
+
+/* False where the connection must be closed at once. */
+static bool check_body(struct http_request *request)
+{
+    const char *length_text = http_request_header(request, "Content-Length");
+    bool chunked = http_request_header(request, "Transfer-Encoding") != NULL;
+    uint64_t length = 0;
+    size_t maximum = request->route == NULL ? 0 : request->route->body_max;
+    const char *type = http_request_header(request, "Content-Type");
+
+    if (length_text != NULL && !http_text_number(length_text, &length)) {
+        refuse(request, 400, "invalid-request", "Content-Length is not a number");
+        return false;
+    }
+    if (length > maximum)
+        refuse(request, 413, "body-too-large", "the body has %llu bytes; this path takes at most %zu",
+               (unsigned long long)length, maximum);
+    if ((length > 0 || chunked) && (type == NULL || !http_text_is_json(type)))
+        refuse(request, 415, "not-json", "the body must be application/json");
+    return length <= (uint64_t)maximum + REFUSED_BODY_MAX;
+}
+
+static void merge_clock(struct http_request *request)
+{
+    struct lamport *clock = request->server->options.clock;
+    const char *text = http_request_header(request, "Lamport-Clock");
+    uint64_t received, now;
+
+    if (clock != NULL && text != NULL && lamport_parse(text, &received))
+        (void)lamport_receive(clock, received, &now);
+}
+
+static enum MHD_Result queue(struct http_request *request);
+
+static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection, const char *url,
+                             const char *method, const char *version, void **ret_request)
+{
+    const union MHD_ConnectionInfo *socket_info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *client = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    struct http_request *request = calloc(1, sizeof *request);
+
+    if (request == NULL || socket_info == NULL || socket_info->socket_context == NULL) {
+        free(request);
+        return MHD_NO;
+    }
+    request->server = server;
+    request->connection = connection;
+    request->link = socket_info->socket_context;
+    request->started_us = timing_now_us();
+    if (client != NULL)
+        (void)address_from_sockaddr(client->client_addr, &request->source);
+    *ret_request = request;
+    pthread_mutex_lock(&server->lock);
+    server->active++;
+    request->link->deadline_ms = timing_now_ms() + BODY_DEADLINE_MS;
+    pthread_mutex_unlock(&server->lock);
+
+    find_route(request, method, url);
+    check_headers(request, method, version);
+    merge_clock(request);
+    if (!check_body(request)) {
+        http_reply_problem(request, request->refusal_status, request->refusal_type, "%s", request->refusal_detail);
+        return queue(request);
+    }
+    return MHD_YES;
+}
+
+/* ---- the body ---- */
+
+/* Makes room for `length` more bytes and a terminator. */
+static bool reserve_body(struct http_request *request, size_t length)
+{
+    size_t needed = request->body_length + length + 1, capacity = request->body_capacity;
+    char *grown;
+
+    if (needed <= capacity)
+        return true;
+    if (capacity == 0)
+        capacity = 1024;
+    while (capacity < needed)
+        capacity *= 2;
+    if (atomic_fetch_add(&request->server->body_bytes, capacity - request->body_capacity) + capacity >
+        BODIES_BUDGET + request->body_capacity) {
+        atomic_fetch_sub(&request->server->body_bytes, capacity - request->body_capacity);
+        return false;
+    }
+    grown = realloc(request->body, capacity);
+    if (grown == NULL) {
+        atomic_fetch_sub(&request->server->body_bytes, capacity - request->body_capacity);
+        return false;
+    }
+    request->body = grown;
+    request->body_capacity = capacity;
+    return true;
+}
+
+static enum MHD_Result receive(struct http_request *request, const char *bytes, size_t *length)
+{
+    size_t maximum = request->route == NULL ? 0 : request->route->body_max;
+
+    if (request->refusal_status == 0 && *length > maximum - request->body_length)
+        refuse(request, 413, "body-too-large", "this path takes bodies of at most %zu bytes", maximum);
+    if (request->refusal_status == 0 && !reserve_body(request, *length)) {
+        refuse(request, 503, "busy", "too many bodies at once; try again");
+        http_reply_header(request, "Retry-After", "1");
+    }
+    if (request->refusal_status == 0) {
+        memcpy(request->body + request->body_length, bytes, *length);
+        request->body_length += *length;
+        request->body[request->body_length] = '\0';
+    } else {
+        request->discarded += *length;
+        if (request->discarded > REFUSED_BODY_MAX + maximum)
+            return MHD_NO; /* no answer can be queued in mid-body: the connection is closed */
+    }
+    *length = 0;
+    return MHD_YES;
+}
+
+/* ---- the answer ---- */
+
+static enum MHD_Result queue(struct http_request *request)
+{
+    struct http_server *server = request->server;
+    enum MHD_Result result;
+    char clock[24];
+
+    if (request->response == NULL)
+        return MHD_NO; /* no memory even for an error page */
+    if (server->options.clock != NULL) {
+        (void)snprintf(clock, sizeof clock, "%llu", (unsigned long long)lamport_tick(server->options.clock));
+        (void)MHD_add_response_header(request->response, "Lamport-Clock", clock);
+    }
+    for (size_t i = 0; i < request->header_count; i++)
+        (void)MHD_add_response_header(request->response, request->headers[i][0], request->headers[i][1]);
+    (void)MHD_add_response_header(request->response, "X-Content-Type-Options", "nosniff");
+    set_deadline(server, request->link, ANSWER_DEADLINE_MS + request->reply_length / ANSWER_RATE_MIN * 1000);
+    result = MHD_queue_response(request->connection, (unsigned)request->status, request->response);
+    MHD_destroy_response(request->response);
+    request->response = NULL;
+    return result;
+}
+
+static enum MHD_Result dispatch(struct http_request *request)
+{
+    bool is_deferred;
+
+    request->dispatched = true;
+    set_deadline(request->server, request->link, 0);
+    if (request->refusal_status != 0)
+        http_reply_problem(request, request->refusal_status, request->refusal_type, "%s", request->refusal_detail);
+    else
+        request->route->handle(request->server->options.context, request);
+    /* A deferred request may be answered, and this function's next call run, only after MHD_YES. */
+    pthread_mutex_lock(&request->server->lock);
+    is_deferred = request->is_deferred;
+    pthread_mutex_unlock(&request->server->lock);
+    if (is_deferred)
+        return MHD_YES;
+    if (request->response == NULL)
+        http_reply_problem(request, 500, "internal", "the request was not answered");
+    return queue(request);
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **request_context)
+{
+    struct http_request *request = *request_context;
+
+    if (request == NULL)
+        return begin(context, connection, url, method, version, request_context);
+    if (*upload_size > 0)
+        return receive(request, upload, upload_size);
+    if (!request->dispatched)
+        return dispatch(request);
+    return queue(request); /* resumed */
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct http_server *server = context;
+    struct http_request *request = *request_context;
+
+    (void)connection;
+    if (request == NULL)
+        return;
+    *request_context = NULL;
+    if (server->options.observe != NULL && request->status != 0)
+        server->options.observe(server->options.context, request->route, request->status,
+                                timing_now_us() - request->started_us,
+                                code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0);
+    set_deadline(server, request->link, server->options.request_deadline_ms);
+    atomic_fetch_sub(&server->body_bytes, request->body_capacity);
+    pthread_mutex_lock(&server->lock);
+    server->active--;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    if (request->response != NULL)
+        MHD_destroy_response(request->response);
+    for (size_t i = 0; i < request->header_count; i++) {
+        free(request->headers[i][0]);
+        free(request->headers[i][1]);
+    }
+    free(request->body);
+    free(request);
+}
+
+/* ---- start and stop ---- */
+
+static enum err listen_error(int number, const struct address *address, struct why *why)
+{
+    char text[ADDRESS_TEXT_SIZE];
+
+    address_format(address, text);
+    switch (number) {
+    case EADDRINUSE:
+        return why_set(why, ERR_EXISTS, "%s is in use by another program: choose another port, or 0 for any free one",
+                       text);
+    case EACCES:
+        return why_set(why, ERR_DENIED, "no permission to listen on %s: ports below 1024 need root", text);
+    case EADDRNOTAVAIL:
+        return why_set(why, ERR_INVALID, "cannot listen on %s: it is not an address of this machine", text);
+    default:
+        return why_set(why, ERR_IO, "cannot listen on %s: %s", text, strerror(number));
+    }
+}
+
+static enum err open_listener(struct http_server *server, struct why *why)
+{
+    struct address *address = &server->address;
+    struct sockaddr_storage socket_address;
+    socklen_t length = sizeof socket_address;
+    bool v4 = address_is_v4(address);
+    int zero = 0, one = 1, number, fd = -1;
+
+    if (!v4) {
+        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0 && address_is_unspecified(address)) {
+            (void)address_parse_host("0.0.0.0", address->port, address); /* a kernel without IPv6 */
+            v4 = true;
+        }
+    }
+    if (v4)
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return listen_error(errno, address, why);
+    if (!v4)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    length = address_to_sockaddr(address, v4, &socket_address);
+    if (bind(fd, (struct sockaddr *)&socket_address, length) != 0 || listen(fd, 4096) != 0) {
+        number = errno;
+        (void)close(fd);
+        return listen_error(number, address, why);
+    }
+    length = sizeof socket_address;
+    if (getsockname(fd, (struct sockaddr *)&socket_address, &length) == 0)
+        (void)address_from_sockaddr((struct sockaddr *)&socket_address, address);
+    server->listen_fd = fd;
+    return ERR_OK;
+}
+
+/* Thousands of connections need as many descriptors. */
+static unsigned raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 512;
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t wanted = CONNECTIONS_MAX + 1024u;
+
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur > CONNECTIONS_MAX + 256u ? CONNECTIONS_MAX : (unsigned)(limit.rlim_cur * 3 / 4);
+}
+
+static enum err start_daemon(struct http_server *server, struct why *why)
+{
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_PEDANTIC_CHECKS;
+    uint64_t idle_s = (server->options.idle_ms + 999) / 1000;
+    unsigned connections = raise_descriptors();
+    struct MHD_OptionItem pool[] = {{MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)server->options.threads, NULL},
+                                    {MHD_OPTION_END, 0, NULL}};
+
+    if (server->options.threads < 2)
+        pool[0].option = MHD_OPTION_END; /* one thread is what it does without a pool */
+    server->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, CONNECTIONS_PER_ADDRESS_MAX,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+    if (server->daemon == NULL)
+        return why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
+    return ERR_OK;
+}
+
+enum err http_server_start(const struct http_server_options *options, struct http_server **ret, struct why *why)
+{
+    struct http_server *server = calloc(1, sizeof *server);
+    enum err err;
+
+    if (server == NULL)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    server->options = *options;
+    server->address = options->listen;
+    server->listen_fd = -1;
+    if (server->options.idle_ms == 0)
+        server->options.idle_ms = (uint64_t)CONNECTION_IDLE_S * 1000;
+    if (server->options.request_deadline_ms == 0)
+        server->options.request_deadline_ms = REQUEST_DEADLINE_MS;
+    if (gethostname(server->machine, sizeof server->machine - 1) != 0)
+        server->machine[0] = '\0';
+    (void)pthread_mutex_init(&server->lock, NULL);
+    (void)timing_condition_init(&server->changed);
+    err = open_listener(server, why);
+    if (err == ERR_OK)
+        err = start_daemon(server, why);
+    if (err == ERR_OK && pthread_create(&server->watchdog, NULL, watch, server) != 0)
+        err = why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
+    server->watchdog_runs = err == ERR_OK;
+    if (err != ERR_OK) {
+        if (server->daemon == NULL && server->listen_fd >= 0)
+            (void)close(server->listen_fd);
+        http_server_stop(server);
+        return err;
+    }
+    *ret = server;
+    return ERR_OK;
+}
+
+void http_server_address(const struct http_server *server, struct address *ret)
+{
+    *ret = server->address;
+}
+
+void http_server_drain(struct http_server *server)
+{
+    uint64_t end = timing_now_ms() + DRAIN_MS;
+    int fd = MHD_quiesce_daemon(server->daemon);
+
+    if (fd != MHD_INVALID_SOCKET)
+        (void)close(fd);
+    pthread_mutex_lock(&server->lock);
+    while (server->active > 0 && timing_now_ms() < end)
+        (void)timing_wait(&server->changed, &server->lock, 100);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void http_server_stop(struct http_server *server)
+{
+    struct http_request *request;
+
+    if (server == NULL)
+        return;
+    pthread_mutex_lock(&server->lock);
+    server->stopping = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    if (server->watchdog_runs)
+        (void)pthread_join(server->watchdog, NULL);
+    for (;;) { /* libmicrohttpd aborts the process where a connection is still suspended */
+        pthread_mutex_lock(&server->lock);
+        request = server->deferred;
+        pthread_mutex_unlock(&server->lock);
+        if (request == NULL)
+            break;
+        http_reply_problem(request, 503, "stopping", "the server stops");
+    }
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    (void)pthread_mutex_destroy(&server->lock);
+    (void)pthread_cond_destroy(&server->changed);
+    free(server);
+}
