@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With _FORTIFY_SOURCE and clang it is a macro, which cannot be poisoned. */
+#undef sprintf
+
 #pragma GCC poison strcpy strcat sprintf vsprintf gets strtok atoi atol atoll strncpy strncat
 
 #endif
