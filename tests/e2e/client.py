@@ -1,0 +1,684 @@
+"""An independent client of Enxame, written from BEP 52 and the protocol alone: it shares no code with the programs.
+
+Content      bytes with their Merkle root and layers (BEP 52), by hashlib
+Tracker      the tracker API
+Peer         the peer API
+FakeHolder   serves a content by the peer API, with faults that tests switch on and off
+"""
+
+import base64
+import collections
+import contextlib
+import hashlib
+import http.server
+import json
+import random
+import re
+import secrets
+import threading
+import time
+import urllib.parse
+
+import requests
+
+BLOCK_SIZE = 16 * 1024
+CHUNK_SIZES = [BLOCK_SIZE << shift for shift in range(11)]  # 16 KiB to 16 MiB
+CLOCK_MAX = 2**53 - 1
+
+
+# ---- contents ----
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def _levels_above(hashes, padding):
+    """The levels of a tree whose lowest is `hashes`, padded to a power of two; `padding` is the hash of an absent leaf."""
+    levels = [list(hashes)]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        if len(level) % 2:
+            level = level + [padding]
+        levels.append([sha256(level[i] + level[i + 1]) for i in range(0, len(level), 2)])
+        padding = sha256(padding + padding)
+    return levels
+
+
+class Content:
+    """Bytes, and what names them: the pair (root, size)."""
+
+    def __init__(self, data, name="content.bin"):
+        self.data = bytes(data)
+        self.name = name
+        self.size = len(self.data)
+        leaves = [sha256(self.data[i : i + BLOCK_SIZE]) for i in range(0, self.size, BLOCK_SIZE)]
+        self._levels = _levels_above(leaves, bytes(32)) if leaves else [[sha256(b"")]]
+        self.root_bytes = self._levels[-1][0]
+        self.root = self.root_bytes.hex()
+
+    @classmethod
+    def random(cls, size, seed=1, name="content.bin"):
+        return cls(random.Random(seed).randbytes(size), name)
+
+    @classmethod
+    def of_file(cls, path, name=None):
+        return cls(path.read_bytes(), name or path.name)
+
+    def chunk_count(self, chunk_size):
+        return -(-self.size // chunk_size)
+
+    def chunk(self, index, chunk_size):
+        return self.data[index * chunk_size : (index + 1) * chunk_size]
+
+    def layer(self, chunk_size):
+        """One hash for each chunk; the root alone where one chunk holds everything, nothing for an empty content."""
+        assert chunk_size in CHUNK_SIZES
+        if self.size == 0:
+            return b""
+        height = (chunk_size // BLOCK_SIZE).bit_length() - 1
+        return b"".join(self._levels[min(height, len(self._levels) - 1)])
+
+    def record(self, name=None, complete=True):
+        """The content as a row of a registration."""
+        return {"name": name or self.name, "size": self.size, "root": self.root, "complete": complete}
+
+
+def root_of_layer(layer, chunk_size):
+    """The root that a layer of at least one hash leads to."""
+    hashes = [layer[i : i + 32] for i in range(0, len(layer), 32)]
+    padding = bytes(32)
+    while chunk_size > BLOCK_SIZE:
+        padding = sha256(padding + padding)
+        chunk_size //= 2
+    return _levels_above(hashes, padding)[-1][0]
+
+
+def chunk_hash(chunk, chunk_size, size):
+    """The hash that the layer of a content of `size` bytes must have for this chunk."""
+    if size <= chunk_size:
+        return Content(chunk).root_bytes
+    leaves = [sha256(chunk[i : i + BLOCK_SIZE]) for i in range(0, len(chunk), BLOCK_SIZE)]
+    leaves += [bytes(32)] * (chunk_size // BLOCK_SIZE - len(leaves))
+    return _levels_above(leaves, bytes(32))[-1][0]
+
+
+def bitmap(indexes, count):
+    """Chunk numbers as on the wire: most significant bit first, in base64."""
+    octets = bytearray(-(-count // 8))
+    for index in indexes:
+        octets[index // 8] |= 0x80 >> index % 8
+    return base64.b64encode(bytes(octets)).decode()
+
+
+def bitmap_indexes(text, count):
+    octets = base64.b64decode(text, validate=True)
+    assert len(octets) == -(-count // 8)
+    return {index for index in range(count) if octets[index // 8] & 0x80 >> index % 8}
+
+
+# ---- who we are ----
+
+
+class Identity:
+    def __init__(self, secret=None):
+        self.secret = secret or secrets.token_bytes(32)
+        self.id = sha256(self.secret).hex()
+
+    @property
+    def bearer(self):
+        return {"Authorization": "Bearer " + self.secret.hex()}
+
+
+class Clock:
+    """A Lamport clock."""
+
+    def __init__(self):
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def tick(self):
+        with self._lock:
+            self.value = min(self.value + 1, CLOCK_MAX)
+            return self.value
+
+    def receive(self, header):
+        with self._lock:
+            if header is not None and re.fullmatch("[0-9]{1,16}", header):
+                self.value = min(max(self.value, int(header)) + 1, CLOCK_MAX)
+
+
+def host_port(host, port):
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Api:
+    """HTTP calls to one address; answers are requests.Response objects, whatever their status."""
+
+    def __init__(self, address, timeout=30):
+        self.url = address if address.startswith("http") else "http://" + address
+        self.timeout = timeout
+        self.clock = Clock()
+        self.session = requests.Session()
+        self.session.trust_env = False  # no proxies from the environment
+
+    def call(self, method, path, body=None, headers=None, **options):
+        """`body`: a value to be sent as JSON, or bytes or text to be sent as they are, said to be JSON.
+
+        A header that `headers` gives as None is left out.
+        """
+        sent = {"Lamport-Clock": str(self.clock.tick())}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            if not isinstance(body, (bytes, str)):
+                body = json.dumps(body)
+            if isinstance(body, str):
+                body = body.encode()
+        sent.update(headers or {})
+        options.setdefault("timeout", self.timeout)
+        answer = self.session.request(
+            method, self.url + path, data=body, headers=sent, allow_redirects=False, **options
+        )
+        self.clock.receive(answer.headers.get("Lamport-Clock"))
+        length = answer.headers.get("Content-Length")
+        if length and method != "HEAD" and not options.get("stream") and len(answer.content) != int(length):
+            raise requests.ConnectionError(f"{len(answer.content)} bytes of {length}")  # requests takes it as whole
+        return answer
+
+    def get(self, path, **options):
+        return self.call("GET", path, **options)
+
+    def get_json(self, path):
+        return expect(self.get(path), 200).json()
+
+    def pages(self, path, member, limit=None):
+        """All items of a paged list."""
+        items, after = [], None
+        while True:
+            arguments = {key: value for key, value in (("limit", limit), ("after", after)) if value is not None}
+            separator = "&" if "?" in path else "?"
+            page = self.get_json(path + (separator + urllib.parse.urlencode(arguments) if arguments else ""))
+            items += page[member]
+            after = page.get("next")
+            if after is None:
+                return items
+
+    def close(self):
+        self.session.close()
+
+
+def expect(answer, status):
+    """Fails with the problem's own words where the status is another; returns the answer."""
+    assert answer.status_code == status, f"{answer.status_code} instead of {status}: {answer.text[:500]}"
+    return answer
+
+
+def expect_problem(answer, status, member=None):
+    """An RFC 9457 document of this status, whose detail names `member`; returns its type."""
+    expect(answer, status)
+    assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status and problem["title"] and problem["detail"]
+    if member is not None:
+        assert member in problem["detail"], problem["detail"]
+    return problem["type"]
+
+
+class Tracker(_Api):
+    """The tracker API, as one peer with its own identity."""
+
+    def __init__(self, address, identity=None, **options):
+        super().__init__(address, **options)
+        self.identity = identity or Identity()
+
+    def as_other(self, identity=None):
+        """The same tracker, as somebody else."""
+        return Tracker(self.url, identity)
+
+    def try_register(self, port, files=(), host=None, instance=None, **members):
+        body = {"id": self.identity.id, "port": port, "files": list(files), **members}
+        if host is not None:
+            body["host"] = host
+        if instance is not None:
+            body["instance"] = instance
+        return self.call("POST", "/v1/peers", body, self.identity.bearer)
+
+    def register(self, port, files=(), host=None, instance=None, **members):
+        return expect(self.try_register(port, files, host, instance, **members), 200).json()
+
+    def try_heartbeat(self):
+        return self.call("POST", f"/v1/peers/{self.identity.id}/heartbeat", {}, self.identity.bearer)
+
+    def heartbeat(self):
+        return expect(self.try_heartbeat(), 200).json()
+
+    def try_change(self, add=(), remove=()):
+        body = {"add": list(add), "remove": list(remove)}
+        return self.call("POST", f"/v1/peers/{self.identity.id}/files", body, self.identity.bearer)
+
+    def change(self, add=(), remove=()):
+        return expect(self.try_change(add, remove), 200).json()["files"]
+
+    def try_unregister(self):
+        return self.call("DELETE", f"/v1/peers/{self.identity.id}", headers=self.identity.bearer)
+
+    def unregister(self):
+        expect(self.try_unregister(), 204)
+
+    def peers(self, limit=None):
+        return self.pages("/v1/peers", "peers", limit)
+
+    def peer_ids(self):
+        return {peer["id"] for peer in self.peers()}
+
+    def files(self, q=None, limit=None):
+        return self.pages("/v1/files" + ("?" + urllib.parse.urlencode({"q": q}) if q is not None else ""), "files", limit)
+
+    def owners(self, root, size=None):
+        """The answer for one content; None where nobody has it."""
+        answer = self.get(f"/v1/files/{root}" + (f"?size={size}" if size is not None else ""))
+        return None if answer.status_code == 404 else expect(answer, 200).json()
+
+    def holder_ids(self, content):
+        found = self.owners(content.root, content.size)
+        return {holder["id"] for holder in found["holders"]} if found else set()
+
+    def holders(self, contents):
+        body = {"contents": [{"root": content.root, "size": content.size} for content in contents]}
+        return expect(self.call("POST", "/v1/holders", body), 200).json()["contents"]
+
+
+class Peer(_Api):
+    """The peer API."""
+
+    def files(self, limit=None):
+        return self.pages("/v1/files", "files", limit)
+
+    def status(self):
+        return self.get_json("/v1/status")
+
+    def data(self, content, first=None, last=None, method="GET", **options):
+        """The answer to a request for bytes; `first` and `last` as in a Range header, both included."""
+        headers = options.pop("headers", {})
+        if first is not None:
+            headers = {"Range": f"bytes={first}-{'' if last is None else last}", **headers}
+        return self.call(method, f"/v1/files/{content.root}/data?size={content.size}", headers=headers, **options)
+
+    def layer(self, content, chunk_size, **options):
+        return self.get(f"/v1/files/{content.root}/layer?size={content.size}&chunk_size={chunk_size}", **options)
+
+    def have(self, content, since=None, wait_ms=None):
+        query = f"size={content.size}"
+        query += f"&since={since}" if since is not None else ""
+        query += f"&wait_ms={wait_ms}" if wait_ms is not None else ""
+        return self.get_json(f"/v1/files/{content.root}/have?{query}")
+
+    def fetch(self, content, chunk_size=256 * 1024):
+        """The whole content by layer and ranges, each chunk verified; of `content` only root and size are used."""
+        layer = expect(self.layer(content, chunk_size), 200).content if content.size else b""
+        count = -(-content.size // chunk_size)
+        assert len(layer) == 32 * count
+        if count == 0:
+            return expect(self.data(content), 200).content
+        assert root_of_layer(layer, chunk_size).hex() == content.root
+        data = bytearray()
+        for index in range(count):
+            first = index * chunk_size
+            last = min(first + chunk_size, content.size) - 1
+            answer = expect(self.data(content, first, last), 206)
+            assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{content.size}"
+            assert len(answer.content) == last - first + 1
+            assert chunk_hash(answer.content, chunk_size, content.size) == layer[32 * index : 32 * index + 32]
+            data += answer.content
+        return bytes(data)
+
+
+# ---- a holder that may lie ----
+
+FAULTS = {
+    "wrong_bytes": "the right length, one byte flipped",
+    "too_few": "Content-Length and body are shorter than the range",
+    "too_many": "Content-Length and body are longer than the range",
+    "wrong_range": "another range than asked, honestly named in Content-Range",
+    "status_200": "200 with the whole content where a range was asked",
+    "status_500": "500",
+    "status_404": "404: not held",
+    "silent": "takes the request and never answers",
+    "trickle": "one byte a second",
+    "cut": "closes the connection in mid-body",
+    "busy": "503 with Retry-After",
+    "huge_headers": "200 KiB of headers before the answer",
+    "garbage": "bytes that are not HTTP",
+    "wrong_layer": "one hash of the layer flipped",
+    "long_layer": "one hash more than the content has chunks",
+    "short_layer": "one hash less",
+}
+_LAYER_FAULTS = {"wrong_layer", "long_layer", "short_layer"}
+
+
+class FakeHolder:
+    """A holder of one content, registered at the tracker, that may misbehave.
+
+        with FakeHolder(content, tracker=address) as holder:
+            holder.fail("wrong_bytes", every=3)          # one data request in three
+            holder.fail("silent", on=("layer", "data"))  # kinds of request that the fault is for
+            holder.fail("status_500", after=5, times=2)  # from the sixth such request on, two times
+            holder.behave()
+
+    `held` limits what it has: a set of chunk numbers of `have_chunk_size` bytes.  `claimed` is what its have map says where
+    that is more than the truth; what is not held is 404.
+    """
+
+    def __init__(self, content, tracker=None, held=None, claimed=None, have_chunk_size=64 * 1024, host="127.0.0.1"):
+        self.content = content
+        self.identity = Identity()
+        self.id = self.identity.id
+        self.have_chunk_size = have_chunk_size
+        self.held = held
+        self.claimed = held if claimed is None else claimed
+        self.version = random.getrandbits(40)
+        self.clock = Clock()
+        self.requests = collections.Counter()  # by kind: files, data, layer, have, status, other
+        self.ranges = []  # (first, last, body bytes sent) of each data request that was answered with bytes
+        self._tracker_address = tracker
+        self._changed = threading.Condition()  # guards what follows and the counters
+        self._fault = None
+        self._stopping = threading.Event()
+        self._server = _Server((host, 0), _Handler)
+        self._server.holder = self
+        self.host = host
+        self.port = self._server.server_address[1]
+        self.address = host_port(host, self.port)
+        self._threads = [threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)]
+
+    # ---- life ----
+
+    def start(self):
+        self._threads[0].start()
+        if self._tracker_address is not None:
+            self.tracker = Tracker(self._tracker_address, self.identity)
+            answer = self.register()
+            beats = threading.Thread(target=self._beat, args=(answer.get("heartbeat_s", 10) / 2,), daemon=True)
+            self._threads.append(beats)
+            beats.start()
+        return self
+
+    def register(self):
+        complete = self.claimed is None
+        return self.tracker.register(self.port, [self.content.record(complete=complete)], self.host)
+
+    def _beat(self, interval_s):
+        while not self._stopping.wait(interval_s):
+            with contextlib.suppress(requests.RequestException, AssertionError):
+                if self.tracker.try_heartbeat().status_code == 404:
+                    self.register()
+
+    def stop(self):
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+        for thread in self._threads:
+            thread.join(10)
+        if self._tracker_address is not None:
+            with contextlib.suppress(requests.RequestException):
+                self.tracker.try_unregister()
+            self.tracker.close()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    # ---- faults ----
+
+    def fail(self, fault, on=None, every=1, after=0, times=None, retry_after_s=1):
+        assert fault in FAULTS, fault
+        on = on or (("layer",) if fault in _LAYER_FAULTS else ("data",))
+        with self._changed:
+            self._fault = {
+                "name": fault, "on": set(on), "every": every, "after": after, "times": times, "seen": 0, "done": 0,
+                "retry_after_s": retry_after_s,
+            }  # fmt: skip
+
+    def behave(self):
+        with self._changed:
+            self._fault = None
+
+    @property
+    def faults_done(self):
+        """How often the fault that is now switched on was committed."""
+        with self._changed:
+            return self._fault["done"] if self._fault else 0
+
+    def _next_fault(self, kind):
+        """Counts a request; the fault to commit in its answer, or None."""
+        with self._changed:
+            self.requests[kind] += 1
+            fault = self._fault
+            if fault is None or kind not in fault["on"]:
+                return None
+            fault["seen"] += 1
+            turn = fault["seen"] - fault["after"]
+            if turn <= 0 or turn % fault["every"] or (fault["times"] is not None and fault["done"] >= fault["times"]):
+                return None
+            fault["done"] += 1
+            return fault
+
+    # ---- what was asked ----
+
+    def add_held(self, indexes):
+        """More chunks are held (and claimed) from now on; pollers of the have map hear of it."""
+        with self._changed:
+            self.held = self.held | set(indexes)
+            self.claimed = self.claimed | set(indexes)
+            self.version += 1
+            self._changed.notify_all()
+
+    def _per_chunk(self, chunk_size, amount):
+        counter = collections.Counter()
+        with self._changed:
+            for first, last, sent in self.ranges:
+                for index in range(first // chunk_size, last // chunk_size + 1):
+                    begin, end = max(first, index * chunk_size), min(first + sent, (index + 1) * chunk_size)
+                    counter[index] += amount(begin, end)
+        return counter
+
+    def chunk_requests(self, chunk_size):
+        """How often each chunk was asked for, in part or as a whole."""
+        return self._per_chunk(chunk_size, lambda begin, end: 1)
+
+    def chunk_bytes(self, chunk_size):
+        """How many bytes of each chunk were sent."""
+        return self._per_chunk(chunk_size, lambda begin, end: max(0, end - begin))
+
+    @property
+    def sent_bytes(self):
+        with self._changed:
+            return sum(sent for _, _, sent in self.ranges)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a thread that commits "silent" ends by itself, soon after stop()
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """A client that goes away in mid-answer is nothing to tell of."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_):
+        pass
+
+    # The peer API.
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer_with_faults("other", lambda fault: self._problem(404, "not-found"))
+
+    def do_GET(self):
+        url = urllib.parse.urlsplit(self.path)
+        query = {key: values[0] for key, values in urllib.parse.parse_qs(url.query).items()}
+        content = self.server.holder.content
+        base = f"/v1/files/{content.root}/"
+        kind = url.path[len(base) :] if url.path.startswith(base) else url.path.removeprefix("/v1/")
+        known = {"data": self._data, "layer": self._layer, "have": self._have}
+        if kind in known:
+            if query.get("size") != str(content.size):
+                self._answer_with_faults(kind, lambda fault: self._problem(404, "unknown-content"))
+            else:
+                self._answer_with_faults(kind, lambda fault: known[kind](fault, query))
+        elif kind in ("files", "status"):
+            self._answer_with_faults(kind, lambda fault: self._listing(kind))
+        else:
+            self._answer_with_faults("other", lambda fault: self._problem(404, "not-found"))
+
+    def _answer_with_faults(self, kind, answer):
+        holder = self.server.holder
+        holder.clock.receive(self.headers.get("Lamport-Clock"))
+        fault = holder._next_fault(kind)
+        name = fault["name"] if fault else None
+        if name == "silent":
+            self.close_connection = True
+            self._hang()
+        elif name == "garbage":
+            self.close_connection = True
+            self.wfile.write(random.Random(5).randbytes(4096))
+        elif name == "status_500":
+            self._problem(500, "internal")
+        elif name == "status_404":
+            self._problem(404, "range-not-held")
+        elif name == "busy":
+            self._problem(503, "busy", {"Retry-After": str(fault["retry_after_s"])})
+        else:
+            answer(name)
+
+    def _listing(self, kind):
+        holder = self.server.holder
+        if kind == "files":
+            self._json({"files": [holder.content.record(complete=holder.held is None)]})
+        else:
+            self._json({"id": holder.id, "clock": holder.clock.value, "files": 1, "downloads": []})
+
+    def _data(self, fault, _query):
+        holder = self.server.holder
+        content = holder.content
+        size = content.size
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first = int(asked[1]) if asked else 0
+        last = min(int(asked[2]) if asked and asked[2] else size - 1, size - 1)
+        if asked and (first >= size or last < first):
+            self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+            return
+        chunks = set(range(first // holder.have_chunk_size, last // holder.have_chunk_size + 1))
+        if holder.held is not None and not chunks <= holder.held:
+            self._problem(404, "range-not-held")
+            return
+        status = 206 if asked else 200
+        if fault == "wrong_range":
+            first, last = (0, last - first) if first > 0 else (first + 1, min(last + 1, size - 1))
+        elif fault == "status_200":
+            status, first, last = 200, 0, size - 1
+        body = content.data[first : last + 1]
+        headers = {"Content-Range": f"bytes {first}-{last}/{size}"} if status == 206 else {}
+        if fault == "wrong_bytes":
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+        elif fault == "too_few":
+            body = body[: len(body) // 2]
+        elif fault == "too_many":
+            body += bytes(1000)
+        headers["ETag"] = f'"{content.root}-{size}"'
+        sent = self._send(status, body, headers, fault, "application/octet-stream")
+        if self.command != "HEAD":
+            with holder._changed:
+                holder.ranges.append((first, last, sent))
+
+    def _layer(self, fault, query):
+        content = self.server.holder.content
+        chunk_size = int(query.get("chunk_size", "0"))
+        if chunk_size not in CHUNK_SIZES:
+            self._problem(400, "invalid")
+            return
+        layer = content.layer(chunk_size)
+        if fault == "wrong_layer":
+            layer = bytes([layer[0] ^ 1]) + layer[1:]
+        elif fault == "long_layer":
+            layer += bytes(32)
+        elif fault == "short_layer":
+            layer = layer[:-32]
+        self._send(200, layer, {}, fault, "application/octet-stream")
+
+    def _have(self, fault, query):
+        holder = self.server.holder
+        deadline = time.monotonic() + min(int(query.get("wait_ms", "0")), 30000) / 1000
+        with holder._changed:
+            while query.get("since") == str(holder.version) and not holder._stopping.is_set():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or not holder._changed.wait(remaining):
+                    break
+            answer = {"version": holder.version, "complete": holder.claimed is None}
+            if holder.claimed is not None:
+                count = holder.content.chunk_count(holder.have_chunk_size)
+                answer["chunk_size"] = holder.have_chunk_size
+                answer["bitmap"] = bitmap(holder.claimed, count)
+        self._json(answer, fault=fault)
+
+    # Sending.
+
+    def _json(self, value, status=200, headers=None, kind="application/json", fault=None):
+        self._send(status, json.dumps(value).encode(), headers or {}, fault, kind)
+
+    def _problem(self, status, problem, headers=None):
+        value = {"type": "urn:enxame:problem:" + problem, "title": problem, "status": status, "detail": problem}
+        self._json(value, status, headers, "application/problem+json")
+
+    def _send(self, status, body, headers, fault=None, kind=None):
+        """Returns how many bytes of the body went out."""
+        self.send_response(status)
+        self.send_header("Lamport-Clock", str(self.server.holder.clock.tick()))
+        self.send_header("Content-Length", str(len(body)))
+        if kind:
+            self.send_header("Content-Type", kind)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if fault == "huge_headers":
+            for number in range(200):
+                self.send_header(f"X-Huge-{number}", "x" * 1000)
+        self.end_headers()
+        if self.command == "HEAD":
+            return 0
+        if fault == "cut":
+            self.close_connection = True
+            body = body[: len(body) // 2]
+        if fault == "trickle":
+            self.close_connection = True
+            return self._trickle(body)
+        self.wfile.write(body)
+        return len(body)
+
+    def _trickle(self, body):
+        for position, octet in enumerate(body):
+            self.wfile.write(bytes([octet]))
+            if self.server.holder._stopping.wait(1):
+                return position + 1
+        return len(body)
+
+    def _hang(self):
+        """Until the client gives up or the holder stops."""
+        self.connection.settimeout(0.2)
+        while not self.server.holder._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                if not self.connection.recv(1024):
+                    return

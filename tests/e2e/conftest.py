@@ -1,0 +1,60 @@
+"""Fixtures: the programs of $ENXAME_BIN (default build/) on free ports, stopped and checked at each test's end.
+
+Markers: `sanitized` tests run again with the programs built with sanitizers; `long` ones only with ENXAME_LONG=1;
+`needs_root` ones only as root.
+"""
+
+import os
+
+import pytest
+
+import programs
+
+TIMEOUT_S = 120
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitized: runs again with the sanitizers' builds")
+    config.addinivalue_line("markers", "long: runs only with ENXAME_LONG=1")
+    config.addinivalue_line("markers", "needs_root: runs only as root")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S * (3 if programs.SANITIZED else 1)))
+        if item.get_closest_marker("long") and not programs.LONG:
+            item.add_marker(pytest.mark.skip(reason="long: scripts/test --long"))
+        if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    launcher = programs.Launcher(tmp_path)
+    yield launcher
+    launcher.stop_all()
+
+
+@pytest.fixture
+def start_tracker(launcher):
+    """start_tracker(*args, listen="127.0.0.1:0", db=None) -> programs.TrackerProgram"""
+    return launcher.start_tracker
+
+
+@pytest.fixture
+def tracker(start_tracker):
+    """A tracker that is up."""
+    return start_tracker()
+
+
+@pytest.fixture
+def start_peer(launcher):
+    """start_peer(tracker=..., files=[...], args=[...], dir=None, host=..., port=0) -> programs.PeerProgram"""
+    return launcher.start_peer
+
+
+@pytest.fixture
+def run_peer(launcher):
+    """run_peer(["search x", ...], tracker=..., files=[...], args=[...], dir=None, stdin=None) -> programs.Result"""
+    return launcher.run_peer

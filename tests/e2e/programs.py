@@ -1,0 +1,264 @@
+"""Starts the real programs, waits until they serve, stops them, and looks for what sanitizers have to say."""
+
+import ctypes
+import dataclasses
+import hashlib
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import time
+
+import client
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("ENXAME_BIN", ROOT / "build")).resolve()
+LONG = os.environ.get("ENXAME_LONG") == "1"
+SANITIZED = any(name in BIN.name for name in ("address", "thread"))
+READY_S = 60
+STOP_S = 40 if SANITIZED else 10
+SANITIZER_STATUS = 66
+SANITIZER_WORDS = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def environment(home):
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept.pop("ENXAME_TRACKER", None)
+    kept["HOME"] = str(home)
+    kept.setdefault("LC_ALL", "C.UTF-8")
+    kept["ASAN_OPTIONS"] = f"exitcode={SANITIZER_STATUS}:detect_leaks=1:" + kept.get("ASAN_OPTIONS", "")
+    kept["UBSAN_OPTIONS"] = f"exitcode={SANITIZER_STATUS}:print_stacktrace=1:" + kept.get("UBSAN_OPTIONS", "")
+    kept["TSAN_OPTIONS"] = f"exitcode={SANITIZER_STATUS}:" + kept.get("TSAN_OPTIONS", "")
+    return kept
+
+
+def check_sanitizers(text, status, what):
+    assert not SANITIZER_WORDS.search(text) and status != SANITIZER_STATUS, f"{what}: status {status}\n{text}"
+
+
+class Program:
+    """A program under test.  Its standard output and error go to files, so it never waits for a reader."""
+
+    def __init__(self, name, arguments, folder, ready, ready_s=READY_S, **options):
+        self.name = name
+        self.arguments = [str(argument) for argument in arguments]
+        self.out_path = folder / f"{name}.out"
+        self.err_path = folder / f"{name}.err"
+        self.expected_statuses = {0}
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen(
+                self.arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
+                env=environment(folder), preexec_fn=_die_with_parent, **options,
+            )  # fmt: skip
+        try:
+            self.ready = self._wait_ready(ready, ready_s)
+        except BaseException:
+            self._end(signal.SIGKILL)
+            raise
+
+    def _wait_ready(self, pattern, ready_s):
+        deadline = time.monotonic() + ready_s
+        while True:
+            ended = self.process.poll() is not None
+            found = re.search(pattern, self.out(), re.MULTILINE)
+            if found:
+                return found
+            assert not ended, f"{self.name} ended with {self.process.returncode}\n{self.log()}"
+            assert time.monotonic() < deadline, f"{self.name} was not ready in {ready_s} s\n{self.log()}"
+            time.sleep(0.01)
+
+    def out(self):
+        return self.out_path.read_text(errors="replace")
+
+    def err(self):
+        return self.err_path.read_text(errors="replace")
+
+    def log(self):
+        """All that it printed so far."""
+        return self.out() + self.err()
+
+    @property
+    def alive(self):
+        return self.process.poll() is None
+
+    def memory_bytes(self):
+        """Resident memory."""
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        """kill -9."""
+        self.expected_statuses.add(-signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def stop(self, number=signal.SIGTERM):
+        """Asks it to end, and demands that it does so cleanly."""
+        self._end(number)
+        self.check()
+
+    def wait(self, timeout_s=60):
+        """Until it ends by itself; its status."""
+        return self.process.wait(timeout_s)
+
+    def _end(self, number):
+        if not self.alive:
+            return
+        self.process.send_signal(number)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.name} did not end within {STOP_S} s\n{self.log()}") from None
+
+    def check(self):
+        status = self.process.returncode
+        check_sanitizers(self.err(), status, self.name)
+        assert status in self.expected_statuses, f"{self.name} ended with {status}\n{self.log()}"
+
+
+class TrackerProgram(Program):
+    def __init__(self, name, arguments, folder, **options):
+        super().__init__(name, arguments, folder, r"^tracker listening on (\S+):(\d+)", **options)
+        self.port = int(self.ready[2])
+        host = self.ready[1].strip("[]")
+        self.host = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(host, host)
+        self.address = client.host_port(self.host, self.port)
+        self.url = "http://" + self.address
+
+    def client(self, identity=None):
+        """The independent client, as one more peer."""
+        return client.Tracker(self.url, identity)
+
+
+class PeerProgram(Program):
+    def __init__(self, name, arguments, folder, peer_dir, **options):
+        pattern = r"^peer ([0-9a-f]{8}) listening on (\S+):(\d+), tracker (.*), downloads in (.*)$"
+        super().__init__(name, arguments, folder, pattern, **options)
+        self.dir = pathlib.Path(peer_dir)
+        self.short_id = self.ready[1]
+        self.host = self.ready[2].strip("[]")
+        self.port = int(self.ready[3])
+        self.address = client.host_port(self.host, self.port)
+        self.url = "http://" + self.address
+
+    def client(self):
+        return client.Peer(self.url)
+
+    @property
+    def id(self):
+        return client.Peer(self.url).status()["id"]
+
+
+@dataclasses.dataclass
+class Result:
+    """What a peer that ran some commands left."""
+
+    status: int
+    stdout: str
+    stderr: str
+    dir: pathlib.Path
+
+    def ok(self):
+        assert self.status == 0, f"status {self.status}\n{self.stdout}{self.stderr}"
+        return self
+
+
+def trackers_of(tracker):
+    """A program, an address, or a list of those, as --tracker options."""
+    trackers = tracker if isinstance(tracker, (list, tuple)) else [tracker]
+    return [word for one in trackers for word in ("--tracker", getattr(one, "address", one))]
+
+
+class Launcher:
+    """Starts programs in one test's folder and stops them at its end: peers first, so that they can unregister."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.started = []
+
+    def _name(self, kind):
+        return f"{kind}{sum(program.name.startswith(kind) for program in self.started)}"
+
+    def start_tracker(self, *args, listen="127.0.0.1:0", db=None, **options):
+        name = self._name("tracker")
+        db = db or self.folder / "tracker.db"
+        words = [BIN / "tracker", "--listen", listen, "--db", db, *args]
+        program = TrackerProgram(name, words, self.folder, **options)
+        self.started.append(program)
+        return program
+
+    def start_peer(self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, **options):
+        name = self._name("peer")
+        peer_dir = pathlib.Path(dir or self.folder / f"{name}.d")
+        words = [BIN / "peer", "--daemon", *trackers_of(tracker), "--dir", peer_dir, *args, host, port, *files]
+        program = PeerProgram(name, words, self.folder, peer_dir, **options)
+        self.started.append(program)
+        return program
+
+    def run_peer(
+        self, commands=(), *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, stdin=None, timeout_s=90
+    ):
+        """Runs commands (-c) or lines of standard input (`stdin`, a text) to their end."""
+        peer_dir = pathlib.Path(dir or self.folder / f"run{random.getrandbits(32):08x}.d")
+        words = [BIN / "peer", *trackers_of(tracker), "--dir", peer_dir]
+        words += [word for command in commands for word in ("-c", command)]
+        words += [*args, host, port, *files]
+        done = subprocess.run(
+            [str(word) for word in words], input=(stdin or "").encode(), capture_output=True, cwd=self.folder,
+            env=environment(self.folder), preexec_fn=_die_with_parent, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        result = Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), peer_dir)
+        check_sanitizers(result.stderr, result.status, "peer")
+        return result
+
+    def stop_all(self):
+        faults = []
+        for program in sorted(self.started, key=lambda one: isinstance(one, TrackerProgram)):
+            try:
+                program.stop()
+            except AssertionError as fault:
+                faults.append(str(fault))
+        assert not faults, "\n".join(faults)
+
+
+# ---- small helpers ----
+
+
+def random_file(path, size, seed=1):
+    """Makes a file of `size` bytes that are the same for the same seed; returns its path."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = random.Random(seed)
+    with open(path, "wb") as file:
+        for position in range(0, size, 1 << 20):
+            file.write(generator.randbytes(min(1 << 20, size - position)))
+    return path
+
+
+def sha256_file(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wait_until(predicate, timeout_s=30, what=None):
+    """The predicate's first true value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or predicate}"
+        time.sleep(0.02)
