@@ -97,7 +97,7 @@ static bool split_host(const char *text, char *ret_host, size_t capacity)
         end = text + strcspn(text, ":");
     }
     length = (size_t)(end - text);
-    if (length == 0 || length >= HTTP_CAPTURE_SIZE)
+    if (length == 0 || length >= capacity)
         return false;
     memcpy(ret_host, text, length);
     ret_host[length] = '\0';
