@@ -19,7 +19,7 @@ space := $(empty) $(empty)
 set := $(subst $(space),-,$(strip $(subst $(comma), ,$(SANITIZE))))
 out := $(BUILD)$(if $(set),/$(set))
 
-packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit libpq
+packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wformat=2 -Wstrict-prototypes \
 	-Wmissing-prototypes -Wundef
 ifeq ($(WERROR),1)
@@ -56,7 +56,7 @@ unit_programs := $(patsubst tests/unit/%.c,$(out)/unit/%,$(unit_sources))
 fuzz_sources := $(wildcard tests/fuzz/fuzz_*.c)
 fuzz_programs := $(patsubst tests/fuzz/%.c,$(out)/fuzz/%,$(fuzz_sources))
 
-.PHONY: all check unit fuzz install uninstall clean hdr-check lint format help
+.PHONY: all check unit fuzz install uninstall clean hdr-check lint format help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
