@@ -1,0 +1,102 @@
+/*
+ * All downloads of this peer: each runs on a thread of its own (download.c), at most DOWNLOADS_ACTIVE_MAX at a time; the
+ * others wait.  A download finds holders through the tracker, fetches and verifies the layer, fetches chunks from all
+ * holders at once, and ends in one atomic rename.  All functions may be called from any thread.
+ */
+#ifndef ENXAME_PEER_DOWNLOADS_H
+#define ENXAME_PEER_DOWNLOADS_H
+
+#include "library.h"
+#include "limits.h"
+#include "part_file.h"
+#include "tracker_client.h"
+
+struct downloads;
+
+struct downloads_options {
+    struct state *state;
+    struct library *library;
+    struct trackers *trackers;
+    struct lamport *clock;
+    struct address self; /* never asked for chunks; compared together with the own id */
+    uint64_t chunk_size; /* 0: auto */
+};
+
+enum err downloads_new(const struct downloads_options *options, struct downloads **ret);
+/* Stops all, keeping what is verified for the next start.  NULL is harmless. */
+void downloads_free(struct downloads *downloads);
+
+/* Goes on with the unfinished ones of earlier runs; returns how many. */
+size_t downloads_resume_all(struct downloads *downloads);
+
+struct download_request {
+    struct content content;
+    const char *name;   /* passed names_check(): below DIR, and the name it is shared under */
+    const char *target; /* where the user asked for another place: a path (relative: below DIR); NULL: DIR/name */
+};
+/*
+ * ERR_EXISTS where the target exists with another content (it is kept; `why` suggests "as PATH"), ERR_INVALID for a target
+ * that leads out of DIR through the name.  Where the same content is there already, or a download of it to the same target
+ * runs, that one's number is returned: nothing is fetched twice.
+ */
+enum err downloads_start(struct downloads *downloads, const struct download_request *request, uint64_t *ret_number,
+                         struct why *why);
+
+enum download_state {
+    DOWNLOAD_WAITING,
+    DOWNLOAD_SEARCHING,
+    DOWNLOAD_RUNNING,
+    DOWNLOAD_STALLED,
+    DOWNLOAD_DONE,
+    DOWNLOAD_FAILED
+};
+const char *download_state_name(enum download_state state); /* "waiting", "searching", ... */
+
+/* What one holder did for one download. */
+struct holder_report {
+    struct address address;
+    uint8_t id[HASH_SIZE];
+    uint64_t chunks, bytes; /* verified */
+    uint64_t faults;
+    bool banned;
+    char note[96]; /* its last fault, or why it is banned; "" */
+};
+
+struct download_report {
+    uint64_t number;
+    struct content content;
+    char name[NAME_SIZE_MAX + 1];
+    char target[4096];
+    enum download_state state;
+    enum err err;                  /* of a failed one */
+    struct why why;                /* of a failed or a stalled one: what it waits for */
+    uint64_t done_bytes;           /* verified */
+    uint64_t resumed_bytes;        /* of which were there at the start */
+    uint64_t rate_bytes_s;         /* over the last seconds */
+    uint64_t elapsed_ms;           /* of this run; the whole time where it is done */
+    uint64_t chunk_size;           /* 0: not known yet */
+    size_t holders;                /* that are not banned */
+    struct holder_report *reports; /* all holders that were ever asked; owned */
+    size_t report_count;
+};
+void download_report_free(struct download_report *report);
+
+/* ERR_NOT_FOUND for an unknown number. */
+enum err downloads_report(struct downloads *downloads, uint64_t number, struct download_report *ret);
+/* All of this run, by number, those that are done included; the caller frees each and the array. */
+enum err downloads_list(struct downloads *downloads, struct download_report **ret, size_t *ret_count);
+
+/*
+ * Waits until it is done or failed, at most `timeout_ms`; false where it still runs.  A download without holders stays
+ * DOWNLOAD_STALLED until one comes; who cannot wait for that looks at the report now and then.
+ */
+bool downloads_wait(struct downloads *downloads, uint64_t number, uint64_t timeout_ms);
+
+/* Called on a download's thread when it is done or failed. */
+typedef void download_finished(void *context, const struct download_report *report);
+void downloads_set_finished(struct downloads *downloads, download_finished *finished, void *context);
+
+/* The bytes of an unfinished download of this content, for serving; part_file_release() it.  NULL: none. */
+struct part_file *downloads_part(struct downloads *downloads, const struct content *content);
+
+#endif

@@ -1,0 +1,29 @@
+/* The peer's side of the peer API: what it shares, served to others.  Handlers run on the HTTP server's threads. */
+#ifndef ENXAME_PEER_SERVER_H
+#define ENXAME_PEER_SERVER_H
+
+#include "address.h"
+#include "downloads.h"
+#include "lamport.h"
+#include "library.h"
+
+struct server;
+
+struct server_options {
+    struct address listen;
+    struct state *state;
+    struct library *library;
+    struct lamport *clock;
+    const char *const *allow_hosts;
+    size_t allow_host_count;
+};
+
+/* As http_server_start(); serves at once.  All must outlive it. */
+enum err server_start(const struct server_options *options, struct server **ret, struct why *why);
+/* Unfinished downloads are served from now on; set once. */
+void server_set_downloads(struct server *server, struct downloads *downloads);
+void server_address(const struct server *server, struct address *ret);
+/* Answers what is under way, then ends.  NULL is harmless. */
+void server_stop(struct server *server);
+
+#endif

@@ -1,0 +1,139 @@
+/*
+ * A peer's own state, in DIR/.enxame/: who it is, and a small SQLite database (hashes, downloads, what is shared now).
+ * state.c owns the folder and the identity, state_db.c the database; no other file of the peer knows SQLite.
+ *
+ *   DIR/.enxame/lock       held while a peer uses DIR
+ *   DIR/.enxame/secret     64 hex digits, mode 0600
+ *   DIR/.enxame/place      machine-id, device and inode of the folder: a copied folder gets a new identity
+ *   DIR/.enxame/state.db   the database
+ *   DIR/.enxame/parts/     bytes of unfinished downloads
+ *
+ * One lock inside; any thread may call after state_open().  The database keeps the Lamport clock's last value, too.
+ */
+#ifndef ENXAME_PEER_STATE_H
+#define ENXAME_PEER_STATE_H
+
+#include "bitmap.h"
+#include "err.h"
+#include "identity.h"
+#include "merkle.h"
+#include "messages.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct state;
+
+/*
+ * Makes DIR and DIR/.enxame where absent, locks, reads or makes the identity, opens and migrates the database.  Where
+ * another peer holds the lock: with `next_free` DIR-2, DIR-3, ... are tried; else ERR_LOCKED.  ERR_TOO_NEW, ERR_CORRUPT,
+ * ERR_DENIED, ERR_READ_ONLY, ERR_NOSPACE have a sentence in `why` that says what to do.
+ */
+enum err state_open(const char *dir, bool next_free, struct state **ret, struct why *why);
+void state_close(struct state *state); /* NULL is harmless */
+
+const char *state_dir(const struct state *state); /* absolute; the one that was taken */
+int state_dir_fd(const struct state *state);
+const struct identity *state_identity(const struct state *state);
+/* Whether this start made a new identity although DIR was in use before: it had been copied. */
+bool state_was_copied(const struct state *state);
+
+uint64_t state_clock(struct state *state);
+enum err state_save_clock(struct state *state, uint64_t clock);
+
+/* ---- what tells one version of a file from another ---- */
+
+struct stamp {
+    uint64_t device, inode, size;
+    int64_t mtime_ns, ctime_ns;
+};
+/* ERR_INVALID where `fd` is not a regular file. */
+enum err stamp_read(int fd, struct stamp *ret);
+bool stamp_equal(const struct stamp *a, const struct stamp *b);
+
+/* ---- hashes: kept by absolute path ---- */
+
+/*
+ * A content with its finest layer that has at most LAYER_HASHES_MAX hashes (merkle_finest_chunk_size()); for a content
+ * of one such chunk or none the layer is not kept, as it is the root.
+ */
+struct hashed {
+    struct content content;
+    uint64_t chunk_size; /* of `layer` */
+    uint8_t *layer;      /* owned; NULL where count is 0 */
+    size_t count;
+};
+void hashed_free(struct hashed *hashed);
+
+/*
+ * What is known of the file; ERR_NOT_FOUND where nothing, where the stamp differs, or where it was hashed within 2 s of its
+ * mtime or ctime (a later change would leave the same times).  Without its layer where `with_layer` is false.
+ */
+enum err state_find_hash(struct state *state, const char *path, const struct stamp *stamp, bool with_layer,
+                         struct hashed *ret);
+enum err state_save_hash(struct state *state, const char *path, const struct stamp *stamp, const struct hashed *hashed);
+/* The layer of a file that is shared now; not subject to the rule of 2 s. */
+enum err state_find_layer(struct state *state, const char *path, const struct stamp *stamp, struct hashed *ret);
+
+/* Between these, many saves are one transaction.  They nest by thread of nobody: one caller at a time. */
+void state_begin(struct state *state);
+void state_commit(struct state *state);
+
+/* ---- downloads: rows that survive a restart ---- */
+
+struct download_row {
+    uint64_t number; /* 1, 2, ...; never used again */
+    struct content content;
+    char *name;             /* as shared: names_check()ed */
+    char *target;           /* absolute path of the finished file */
+    bool done;              /* target was whole once */
+    uint64_t chunk_size;    /* 0: no layer yet */
+    uint8_t *layer;         /* merkle_chunk_count(size, chunk_size) hashes; owned */
+    struct bitmap verified; /* chunks on disk, synced; count 0 without layer */
+};
+void download_row_free(struct download_row *row);
+
+/* Adds a row (number is set) or finds the unfinished one with the same content and target. */
+enum err state_add_download(struct state *state, struct download_row *row);
+enum err state_save_layer(struct state *state, uint64_t number, uint64_t chunk_size, const uint8_t *layer,
+                          size_t count);
+/* The caller has synced the bytes of these chunks. */
+enum err state_save_verified(struct state *state, uint64_t number, const struct bitmap *verified);
+enum err state_finish_download(struct state *state, uint64_t number);
+enum err state_forget_download(struct state *state, uint64_t number);
+/* All rows, layers and bitmaps included only for unfinished ones; the caller frees each and the array. */
+enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count);
+
+/* ---- what is shared now: temporary, gone at the end of the process ---- */
+
+struct share {
+    char *path; /* absolute; with `name` the key */
+    char *name; /* as others see it */
+    struct content content;
+    struct stamp stamp; /* of a complete file */
+    bool complete;      /* false: an unfinished download */
+};
+void share_free(struct share *share);
+
+/* Adds or replaces the row of (path, name); others that pertain to that path with another content go. */
+enum err state_put_share(struct state *state, const struct share *share);
+/* Drops one row; ERR_NOT_FOUND. */
+enum err state_drop_share(struct state *state, const char *path, const char *name);
+/* One row with this content, a complete one where there is one. */
+enum err state_find_share(struct state *state, const struct content *content, struct share *ret);
+/* Rows by (name, path) after the cursor (NULL: from the first), at most `limit`; the caller frees each and the array. */
+enum err state_list_shares(struct state *state, const char *after_name, const char *after_path, size_t limit,
+                           struct share **ret, size_t *ret_count);
+size_t state_count_shares(struct state *state);
+
+/*
+ * What the tracker has not been told: (name, content) pairs to add and to remove, at most `limit` in all, oldest removals
+ * first.  A pair that another row still has is not removed.  state_told() marks exactly that request as told;
+ * state_tell_again() marks everything as untold, as when a tracker forgot us.
+ */
+enum err state_untold(struct state *state, size_t limit, struct files_request *ret);
+enum err state_told(struct state *state, const struct files_request *request);
+enum err state_tell_again(struct state *state);
+bool state_has_untold(struct state *state);
+
+#endif
