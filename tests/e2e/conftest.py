@@ -5,6 +5,7 @@ Markers: `sanitized` tests run again with the programs built with sanitizers; `l
 """
 
 import os
+import shutil
 
 import pytest
 
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="long: scripts/test --long"))
         if item.get_closest_marker("needs_root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder that does not outlive its test: some of the files are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture

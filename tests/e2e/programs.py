@@ -46,7 +46,10 @@ def check_sanitizers(text, status, what):
 
 
 class Program:
-    """A program under test.  Its standard output and error go to files, so it never waits for a reader."""
+    """A program under test.  Its standard output and error go to files, so it never waits for a reader.
+
+    Start it from a thread that lives as long as it: the kernel kills it when that thread ends.
+    """
 
     def __init__(self, name, arguments, folder, ready, ready_s=READY_S, **options):
         self.name = name
