@@ -1,0 +1,111 @@
+#include "hex.h"
+#include "limits.h"
+#include "messages.h"
+#include "routes.h"
+
+/* Holders in one answer to POST /v1/holders, shared by the contents asked for. */
+#define HOLDERS_SHARED 1200u
+
+/* Control characters are in no name, and the search index has its own use for them. */
+static bool pattern_ok(struct http_request *request, const char *pattern)
+{
+    if (strlen(pattern) > PATTERN_SIZE_MAX) {
+        http_reply_problem(request, 400, "invalid", "q: must have at most %u bytes", PATTERN_SIZE_MAX);
+        return false;
+    }
+    for (const char *c = pattern; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            http_reply_problem(request, 400, "invalid", "q: must not have control characters");
+            return false;
+        }
+    return true;
+}
+
+void handlers_files_search(void *context, struct http_request *request)
+{
+    struct tracker *tracker = context;
+    uint64_t limit;
+    struct file_list files;
+    const char *pattern = http_request_query(request, "q");
+    if (pattern && !pattern_ok(request, pattern))
+        return;
+    if (!http_request_number(request, "limit", 1, ITEMS_MAX, ITEMS_DEFAULT, &limit))
+        return;
+    enum err err = store_search(tracker->store, pattern, http_request_query(request, "after"), (size_t)limit, &files);
+    if (err == ERR_INVALID)
+        http_reply_problem(request, 400, "invalid", "after: must be the 'next' of an earlier page");
+    else if (routes_store_ok(tracker, request, err))
+        http_reply_json(request, 200, file_list_format(&files, true));
+    file_list_free(&files);
+}
+
+void handlers_files_holders(void *context, struct http_request *request)
+{
+    struct tracker *tracker = context;
+    uint8_t root[HASH_SIZE];
+    uint64_t limit, size;
+    struct content_holders holders;
+    if (!hex_decode(http_request_capture(request, 0), HASH_SIZE, root)) {
+        http_reply_problem(request, 400, "invalid", "root: must be 64 lower-case hex digits");
+        return;
+    }
+    if (!http_request_number(request, "size", 0, CONTENT_SIZE_MAX, 0, &size) ||
+        !http_request_number(request, "limit", 1, ITEMS_MAX, ITEMS_DEFAULT, &limit))
+        return;
+    bool sized = http_request_query(request, "size") != NULL;
+    enum err err = store_holders(tracker->store, root, sized ? &size : NULL, (size_t)limit, &holders);
+    if (err == ERR_NOT_FOUND)
+        http_reply_problem(request, 404, "unknown-content", "nobody holds this content");
+    else if (routes_store_ok(tracker, request, err))
+        http_reply_json(request, 200, content_holders_format(&holders));
+    content_holders_free(&holders);
+}
+
+void handlers_files_holders_of(void *context, struct http_request *request)
+{
+    struct tracker *tracker = context;
+    struct why why;
+    size_t length;
+    uint64_t limit;
+    struct contents_request contents;
+    struct holders_answer answer;
+    if (!http_request_number(request, "limit", 1, ITEMS_MAX, ITEMS_DEFAULT, &limit))
+        return;
+    const char *body = http_request_body(request, &length);
+    if (contents_request_parse(body, length, &contents, &why) != ERR_OK) {
+        http_reply_problem(request, 400, "invalid", "%s", why.text);
+        return;
+    }
+    size_t share = HOLDERS_SHARED / contents.count;
+    if (limit > share)
+        limit = share;
+    enum err err = store_holders_of(tracker->store, &contents, (size_t)limit, &answer);
+    if (routes_store_ok(tracker, request, err))
+        http_reply_json(request, 200, holders_answer_format(&answer));
+    holders_answer_free(&answer);
+    contents_request_free(&contents);
+}
+
+void handlers_files_health(void *context, struct http_request *request)
+{
+    struct tracker *tracker = context;
+    struct store_counts counts;
+    enum err err = store_count(tracker->store, &counts);
+    if (err == ERR_OK)
+        http_reply_json(request, 200, strdup("{\"status\":\"ok\"}"));
+    else
+        http_reply_problem(request, 503, "store-failed", "the tracker's database failed: %s", err_name(err));
+}
+
+void handlers_files_metrics(void *context, struct http_request *request)
+{
+    struct tracker *tracker = context;
+    struct metrics_gauges gauges = {.queue_depth = writer_depth(tracker->writer)};
+    if (store_count(tracker->store, &gauges.counts) != ERR_OK)
+        metrics_store_error(tracker->metrics);
+    char *text = metrics_format(tracker->metrics, &gauges);
+    if (text)
+        http_reply_bytes(request, 200, "text/plain; version=0.0.4", text, strlen(text));
+    else
+        http_reply_json(request, 500, NULL);
+}

@@ -1,0 +1,96 @@
+#include "http_server.h"
+#include "lamport.h"
+#include "options.h"
+#include "registry.h"
+#include "routes.h"
+
+#include <signal.h>
+
+#define HTTP_THREADS 2u
+
+/* The signals that end the program are blocked in all threads and waited for in this one. */
+static void block_signals(sigset_t *ret_ends)
+{
+    sigemptyset(ret_ends);
+    sigaddset(ret_ends, SIGTERM);
+    sigaddset(ret_ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, ret_ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int fail(const char *what)
+{
+    log_error("%s", what);
+    return EXIT_FAILURE;
+}
+
+static int serve(const struct options *options, struct tracker *tracker, const sigset_t *ends)
+{
+    struct why why;
+    struct registry *registry = NULL;
+    struct http_server *server = NULL;
+    int received, status = EXIT_FAILURE;
+    struct lamport *clock = lamport_new(0);
+    const struct http_server_options server_options = {
+        .listen = options->listen,
+        .threads = HTTP_THREADS,
+        .routes = routes,
+        .route_count = routes_count,
+        .context = tracker,
+        .clock = clock,
+        .allow_hosts = options->allow_hosts,
+        .allow_host_count = options->allow_host_count,
+        .observe = routes_observe,
+    };
+    if (!clock || registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
+        fail("out of memory or threads");
+    else if (http_server_start(&server_options, &server, &why) != ERR_OK)
+        fail(why.text);
+    else {
+        struct address address;
+        char text[ADDRESS_TEXT_SIZE];
+        http_server_address(server, &address);
+        address_format(&address, text);
+        printf("tracker listening on %s (database %s)\n", text, options->db);
+        fflush(stdout);
+        sigwait(ends, &received);
+        log_info("stopping");
+        status = EXIT_SUCCESS;
+    }
+    registry_stop(registry);
+    if (server)
+        http_server_drain(server);
+    writer_stop(tracker->writer);
+    http_server_stop(server);
+    lamport_free(clock);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    enum options_result parsed = options_parse(argc, argv, &options);
+    if (parsed != OPTIONS_RUN)
+        return parsed == OPTIONS_DONE ? EXIT_SUCCESS : 2;
+    log_setup(options.verbose ? LOG_DEBUG : LOG_INFO, options.log_format, NULL, NULL);
+    sigset_t ends;
+    block_signals(&ends);
+
+    struct why why;
+    int status = EXIT_FAILURE;
+    struct tracker tracker = {.heartbeat_s = options.heartbeat_s, .expire_s = options.expire_s};
+    const struct store_options store_options = {options.db, 1000 * options.expire_s, HTTP_THREADS};
+    tracker.metrics = metrics_new(routes, routes_count);
+    if (!tracker.metrics)
+        fail("out of memory");
+    else if (store_open(&store_options, &tracker.store, &why) != ERR_OK)
+        fail(why.text);
+    else if (writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
+        fail("out of memory or threads");
+    else
+        status = serve(&options, &tracker, &ends);
+    writer_free(tracker.writer);
+    store_close(tracker.store);
+    metrics_free(tracker.metrics);
+    return status;
+}

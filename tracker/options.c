@@ -1,0 +1,120 @@
+#include "options.h"
+
+#include "limits.h"
+#include "units.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+
+enum { OPTION_LISTEN = 256, OPTION_DB, OPTION_HEARTBEAT, OPTION_EXPIRE, OPTION_LOG_FORMAT, OPTION_NO_DISCOVER };
+enum { OPTION_ALLOW_HOST = OPTION_NO_DISCOVER + 1, OPTION_VERSION };
+
+static const struct option long_options[] = {
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"db", required_argument, NULL, OPTION_DB},
+    {"heartbeat", required_argument, NULL, OPTION_HEARTBEAT},
+    {"expire", required_argument, NULL, OPTION_EXPIRE},
+    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+    {"allow-host", required_argument, NULL, OPTION_ALLOW_HOST},
+    {"no-discover", no_argument, NULL, OPTION_NO_DISCOVER},
+    {"verbose", no_argument, NULL, 'v'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static const char help[] =
+    "Usage: tracker [OPTION ...]\n"
+    "Knows which peer holds which files, and tells those who ask.\n"
+    "\n"
+    "  --listen HOST:PORT      where to serve, port 0 for any free one (default [::]:5000, IPv4 too)\n"
+    "  --db FILE               the database (default tracker.db in the current folder)\n"
+    "  --heartbeat SECONDS     how often peers are asked to report (default 10)\n"
+    "  --expire SECONDS        silence after which a peer is forgotten (default three heartbeats)\n"
+    "  --allow-host NAME       a host name by which browsers may call this tracker; may be repeated\n"
+    "  --log-format text|json  of the log on standard error\n"
+    "  --no-discover           do not answer searches for trackers on the local network\n"
+    "  -v, --verbose           log each request\n"
+    "  --version, --help\n";
+
+__attribute__((format(printf, 1, 2))) static enum options_result wrong(const char *format, ...)
+{
+    struct why why = {""};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why.text, sizeof why.text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "tracker: %s\nTry 'tracker --help'.\n", why.text);
+    return OPTIONS_WRONG;
+}
+
+static enum options_result set_seconds(const char *name, const char *text, uint64_t maximum, uint64_t *ret)
+{
+    if (units_parse_number(text, 1, maximum, ret))
+        return OPTIONS_RUN;
+    return wrong("--%s: must be a number of seconds from 1 to %llu, not '%s'", name, (unsigned long long)maximum, text);
+}
+
+static enum options_result set_option(int option, const char *value, struct options *ret)
+{
+    struct why why = {""};
+    switch (option) {
+    case OPTION_LISTEN:
+        if (address_parse(value, &ret->listen, &why) != ERR_OK)
+            return wrong("--listen: %s", why.text);
+        return OPTIONS_RUN;
+    case OPTION_DB:
+        if (strncmp(value, "postgresql:", 11) == 0 || strncmp(value, "postgres:", 9) == 0)
+            return wrong("--db: this build has no PostgreSQL store yet; give a file");
+        if (!*value)
+            return wrong("--db: the name is empty");
+        ret->db = value;
+        return OPTIONS_RUN;
+    case OPTION_HEARTBEAT:
+        return set_seconds("heartbeat", value, HEARTBEAT_MAX_S, &ret->heartbeat_s);
+    case OPTION_EXPIRE:
+        return set_seconds("expire", value, EXPIRE_MAX_S, &ret->expire_s);
+    case OPTION_LOG_FORMAT:
+        if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
+            return wrong("--log-format: must be text or json, not '%s'", value);
+        ret->log_format = *value == 'j' ? LOG_JSON : LOG_TEXT;
+        return OPTIONS_RUN;
+    case OPTION_ALLOW_HOST:
+        if (ret->allow_host_count == OPTIONS_HOSTS_MAX)
+            return wrong("--allow-host: at most %u", OPTIONS_HOSTS_MAX);
+        ret->allow_hosts[ret->allow_host_count++] = value;
+        return OPTIONS_RUN;
+    case OPTION_NO_DISCOVER:
+        return OPTIONS_RUN;
+    case 'v':
+        ret->verbose = true;
+        return OPTIONS_RUN;
+    case 'h':
+        fputs(help, stdout);
+        return OPTIONS_DONE;
+    case OPTION_VERSION:
+        puts("tracker (Enxame) " ENXAME_VERSION);
+        return OPTIONS_DONE;
+    default: /* getopt_long has said what is wrong */
+        fputs("Try 'tracker --help'.\n", stderr);
+        return OPTIONS_WRONG;
+    }
+}
+
+enum options_result options_parse(int argc, char **argv, struct options *ret)
+{
+    *ret = (struct options){.listen = {.port = 5000}, .db = "tracker.db", .heartbeat_s = HEARTBEAT_DEFAULT_S};
+    int option;
+    while ((option = getopt_long(argc, argv, "vh", long_options, NULL)) != -1) {
+        enum options_result result = set_option(option, optarg, ret);
+        if (result != OPTIONS_RUN)
+            return result;
+    }
+    if (optind < argc)
+        return wrong("unexpected argument '%s'", argv[optind]);
+    if (!ret->expire_s)
+        ret->expire_s = 3 * ret->heartbeat_s;
+    if (ret->expire_s <= ret->heartbeat_s)
+        return wrong("--expire: must be more than the heartbeat of %llu seconds", (unsigned long long)ret->heartbeat_s);
+    return OPTIONS_RUN;
+}

@@ -1,0 +1,44 @@
+#include "routes.h"
+
+#include "limits.h"
+#include "log.h"
+
+const struct http_route routes[] = {
+    {"POST", "/v1/peers", BODY_SIZE_MAX, handlers_peers_register},
+    {"GET", "/v1/peers", 0, handlers_peers_list},
+    {"POST", "/v1/peers/{}/heartbeat", BODY_SIZE_MAX, handlers_peers_heartbeat},
+    {"POST", "/v1/peers/{}/files", BODY_SIZE_MAX, handlers_peers_files},
+    {"DELETE", "/v1/peers/{}", 0, handlers_peers_unregister},
+    {"GET", "/v1/files", 0, handlers_files_search},
+    {"GET", "/v1/files/{}", 0, handlers_files_holders},
+    {"POST", "/v1/holders", BODY_SIZE_MAX, handlers_files_holders_of},
+    {"GET", "/healthz", 0, handlers_files_health},
+    {"GET", "/metrics", 0, handlers_files_metrics},
+};
+const size_t routes_count = sizeof routes / sizeof routes[0];
+
+void routes_observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
+                    uint64_t sent_bytes)
+{
+    struct tracker *tracker = context;
+    metrics_request(tracker->metrics, route, status, duration_us, sent_bytes);
+    log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", status,
+              (unsigned long long)sent_bytes, (unsigned long long)duration_us);
+}
+
+bool routes_store_ok(struct tracker *tracker, struct http_request *request, enum err err)
+{
+    if (err == ERR_OK)
+        return true;
+    if (err == ERR_NOSPACE) {
+        http_reply_problem(request, 507, "store-full", "the tracker's disk is full; nothing was changed");
+    } else if (err == ERR_BUSY || err == ERR_CANCELLED) {
+        http_reply_header(request, "Retry-After", "1");
+        http_reply_problem(request, 503, "busy", "the tracker has too much to do or is stopping; try again");
+    } else {
+        metrics_store_error(tracker->metrics);
+        log_error("the store failed: %s", err_name(err));
+        http_reply_problem(request, 500, "store-failed", "the tracker's database failed: %s", err_name(err));
+    }
+    return false;
+}

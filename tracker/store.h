@@ -1,0 +1,103 @@
+/*
+ * Where the tracker keeps who holds what: peers, contents (root and size), the names of each content, and which peer
+ * holds a content under which name.  Behind this interface a store is free to be a file or a database server.
+ *
+ * Writes come in batches, from one thread at a time (the writer's), and are durable when store_apply() returns.  Reads
+ * may come from any thread, and see what was committed.
+ *
+ * Time: a peer lapses `expire_ms` after it was last heard of.  A lapsed peer, and what only it held, is in no answer,
+ * whether or not a sweep has removed it yet.  The store's clock is monotonic, starts anew at each start of the tracker
+ * (every registration then has one full expiry before it), and stands still while nothing can be written: a full disk,
+ * which refuses the heartbeats, must not empty the lists.
+ */
+#ifndef ENXAME_STORE_H
+#define ENXAME_STORE_H
+
+#include "err.h"
+#include "messages.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+struct store_options {
+    const char *location; /* a file's path */
+    uint64_t expire_ms;
+    unsigned readers; /* reads that may run at the same time; more wait */
+};
+
+/*
+ * Opens the store, or makes it, and brings an older schema up to date.  On an error `why` has a sentence for the user:
+ * ERR_LOCKED (another tracker has it), ERR_CORRUPT, ERR_READ_ONLY, ERR_TOO_NEW, ERR_INVALID (somebody else's database),
+ * ERR_NOT_FOUND (no such folder) and others.
+ */
+enum err store_open(const struct store_options *options, struct store **ret, struct why *why);
+/* No call may be under way.  NULL is harmless. */
+void store_close(struct store *store);
+
+/* ---- writes ---- */
+
+enum store_op {
+    STORE_REGISTER,   /* `registration`: puts it in the place of all that its id had */
+    STORE_HEARTBEAT,  /* `id` was heard of */
+    STORE_FILES,      /* `files`: adds and removes files of `id`, which counts as heard of */
+    STORE_UNREGISTER, /* forgets `id` */
+    STORE_SWEEP       /* removes a bounded part of what lapsed */
+};
+
+struct store_write {
+    enum store_op op;
+    uint8_t id[HASH_SIZE];                       /* all but STORE_REGISTER and STORE_SWEEP */
+    const struct register_request *registration; /* its address is where others reach the peer */
+    const struct files_request *files;
+
+    /*
+     * ERR_OK: done and durable.  ERR_NOT_FOUND: `id` is unknown or has lapsed.  ERR_CONFLICT: a live registration of
+     * another instance at another address.  ERR_TOO_LARGE: over PEER_FILES_MAX.  ERR_NOSPACE, ERR_BUSY and others:
+     * nothing of this write was kept.
+     */
+    enum err err;
+    uint64_t files_held; /* how many the peer has now */
+    uint64_t expired;    /* STORE_SWEEP: peers that lapsed */
+    bool more;           /* STORE_SWEEP: there is more to remove */
+};
+
+/* All in one transaction; each succeeds or fails alone.  `why` tells of trouble with the store itself. */
+enum err store_apply(struct store *store, struct store_write *const *writes, size_t count, struct why *why);
+
+/* ---- reads: each fills a struct that the caller frees, also after an error ---- */
+
+/* Bytes of JSON that the rows of one page may become; with the frame around them they stay below BODY_SIZE_MAX. */
+#define STORE_PAGE_BYTES (240u * 1024u)
+
+/* `after` is the `next` of an earlier page, or NULL; ERR_INVALID where it is malformed. */
+enum err store_peers(struct store *store, const char *after, size_t limit, struct peer_list *ret);
+
+/* The rows whose name matches `pattern` (see names_match(); NULL or empty: all), oldest name first. */
+enum err store_search(struct store *store, const char *pattern, const char *after, size_t limit, struct file_list *ret);
+
+/*
+ * Who holds the content: a random sample of at most `limit`.  `size` NULL: the size with the most holders.
+ * ERR_NOT_FOUND where nobody holds it.
+ */
+enum err store_holders(struct store *store, const uint8_t root[static HASH_SIZE], const uint64_t *size, size_t limit,
+                       struct content_holders *ret);
+
+/*
+ * The same for many contents, in their order, without names and other sizes; contents that nobody holds are left out,
+ * and so are the last ones where the answer would become too long.
+ */
+enum err store_holders_of(struct store *store, const struct contents_request *contents, size_t limit,
+                          struct holders_answer *ret);
+
+struct store_counts {
+    uint64_t peers;
+    uint64_t contents;
+    uint64_t holdings; /* names held, summed over all peers */
+};
+/* Also the proof that the store answers. */
+enum err store_count(struct store *store, struct store_counts *ret);
+
+#endif

@@ -1,0 +1,264 @@
+#include "store_sqlite.h"
+
+#include "files.h"
+#include "identity.h"
+#include "limits.h"
+#include "timing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Up to this size the whole database is looked through at the start; a larger one shows its damage where it is read. */
+#define CHECKED_SIZE_MAX (64u * MIB)
+/* Another program (a shell on the database) may hold the write lock this long. */
+#define BUSY_MS 5000
+
+/* ---- time ---- */
+
+int64_t store_sqlite_now(struct store *store)
+{
+    uint64_t now_ms = timing_now_ms();
+    pthread_mutex_lock(&store->lock);
+    if (store->stalled)
+        now_ms = store->stalled_since_ms;
+    now_ms -= store->stalled_total_ms;
+    pthread_mutex_unlock(&store->lock);
+    return (int64_t)now_ms;
+}
+
+int64_t store_sqlite_lapsed(struct store *store)
+{
+    return store_sqlite_now(store) - (int64_t)store->expire_ms;
+}
+
+void store_sqlite_written(struct store *store, bool ok)
+{
+    uint64_t now_ms = timing_now_ms();
+    pthread_mutex_lock(&store->lock);
+    if (store->stalled && ok)
+        store->stalled_total_ms += now_ms - store->stalled_since_ms;
+    else if (!store->stalled && !ok)
+        store->stalled_since_ms = now_ms;
+    store->stalled = !ok;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- connections ---- */
+
+static void connection_close(struct connection *connection)
+{
+    for (size_t i = 0; i < SQL_STATEMENTS_END; i++)
+        sqlite3_finalize(connection->statements[i]);
+    if (connection->db && sqlite3_close(connection->db) != SQLITE_OK)
+        sqlite3_close_v2(connection->db);
+    *connection = (struct connection){0};
+}
+
+static int connection_prepare(struct connection *connection, int first, int end)
+{
+    int code = SQLITE_OK;
+    for (int i = first; i < end && code == SQLITE_OK; i++)
+        code = sqlite3_prepare_v3(connection->db, store_sqlite_sql((enum statement)i), -1, SQLITE_PREPARE_PERSISTENT,
+                                  &connection->statements[i], NULL);
+    return code;
+}
+
+static int connection_open(struct connection *connection, const char *path, int flags)
+{
+    int code = sqlite3_open_v2(path, &connection->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_busy_timeout(connection->db, BUSY_MS);
+    return code;
+}
+
+static enum err open_reader(struct store *store, struct connection *reader, const char *path)
+{
+    int code = connection_open(reader, path, SQLITE_OPEN_READONLY);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(reader->db, "PRAGMA cache_size = -1024", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = connection_prepare(reader, SQL_WRITES_END, SQL_STATEMENTS_END);
+    if (code != SQLITE_OK)
+        return store_sqlite_error(code);
+    enum err err = identity_random(&reader->random, sizeof reader->random);
+    reader->random |= 1;
+    reader->next_free = store->free_reader;
+    store->free_reader = reader;
+    return err;
+}
+
+struct connection *store_sqlite_borrow(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    while (!store->free_reader)
+        pthread_cond_wait(&store->returned, &store->lock);
+    struct connection *reader = store->free_reader;
+    store->free_reader = reader->next_free;
+    pthread_mutex_unlock(&store->lock);
+    return reader;
+}
+
+void store_sqlite_return(struct store *store, struct connection *reader)
+{
+    pthread_mutex_lock(&store->lock);
+    reader->next_free = store->free_reader;
+    store->free_reader = reader;
+    pthread_cond_signal(&store->returned);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- opening ---- */
+
+static enum err lock_database(const char *path, int *ret_fd, struct why *why)
+{
+    char *lock = NULL;
+    if (asprintf(&lock, "%s.lock", path) < 0)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    enum err err = files_lock(AT_FDCWD, lock, ret_fd);
+    if (err == ERR_LOCKED)
+        why_set(why, err, "the database %s is in use by another tracker (it holds %s)", path, lock);
+    else if (err == ERR_NOT_FOUND)
+        why_set(why, err, "the folder of the database %s does not exist", path);
+    else if (err != ERR_OK)
+        why_set(why, err, "cannot lock the database %s by means of %s: %s", path, lock, err_name(err));
+    free(lock);
+    return err;
+}
+
+static int keep_first_text(void *context, int columns, char **values, char **names)
+{
+    (void)names;
+    struct why *found = context;
+    if (columns > 0 && values[0] && !found->text[0])
+        why_set(found, ERR_OK, "%s", values[0]);
+    return 0;
+}
+
+static enum err check_small(sqlite3 *db, const char *path, struct why *why)
+{
+    struct stat status;
+    if (stat(path, &status) != 0 || status.st_size > (off_t)CHECKED_SIZE_MAX)
+        return ERR_OK;
+    struct why found = {""};
+    int code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_first_text, &found, NULL);
+    if (code != SQLITE_OK)
+        return why_set(why, store_sqlite_error(code), "cannot check the database %s: %s", path, sqlite3_errmsg(db));
+    if (strcmp(found.text, "ok") != 0)
+        return why_set(why, ERR_CORRUPT, "the database %s is damaged: %s", path, found.text);
+    return ERR_OK;
+}
+
+/* Every registration gets one full expiry: the clock of an earlier start means nothing in this one. */
+static enum err restart_clock(struct store *store)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(store->writer.db, "UPDATE peers SET seen_ms = ?1 WHERE id IS NOT NULL", -1,
+                                  &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(statement, 1, store_sqlite_now(store));
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    sqlite3_finalize(statement);
+    return store_sqlite_error(code);
+}
+
+static enum err open_writer(struct store *store, const char *path, struct why *why)
+{
+    struct connection *writer = &store->writer;
+    int code = connection_open(writer, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (code != SQLITE_OK)
+        return why_set(why, store_sqlite_error(code), "cannot open the database %s: %s", path,
+                       writer->db ? sqlite3_errmsg(writer->db) : sqlite3_errstr(code));
+    if (sqlite3_db_readonly(writer->db, "main") == 1)
+        return why_set(why, ERR_READ_ONLY, "the database %s is read-only", path);
+    enum err err = store_sqlite_migrate(writer->db, path, why);
+    if (err == ERR_OK)
+        err = check_small(writer->db, path, why);
+    if (err != ERR_OK)
+        return err;
+    /* FULL: with WAL, the log is synced at each commit, before the answer. */
+    code = sqlite3_exec(writer->db,
+                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;"
+                        "PRAGMA temp_store = MEMORY;",
+                        NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = connection_prepare(writer, 0, SQL_WRITES_END);
+    err = store_sqlite_error(code);
+    if (err == ERR_OK)
+        err = restart_clock(store);
+    if (err != ERR_OK)
+        return why_set(why, err, "cannot use the database %s: %s", path, sqlite3_errmsg(writer->db));
+    return ERR_OK;
+}
+
+static enum err open_readers(struct store *store, unsigned count, const char *path, struct why *why)
+{
+    store->readers = calloc(count, sizeof *store->readers);
+    if (!store->readers)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    store->reader_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        enum err err = open_reader(store, &store->readers[i], path);
+        if (err != ERR_OK)
+            return why_set(why, err, "cannot open the database %s for reading: %s", path, err_name(err));
+    }
+    return ERR_OK;
+}
+
+/* SQLite takes some names (":memory:", "") for something else than files. */
+static enum err plain_path(const char *location, char **ret, struct why *why)
+{
+    struct stat status;
+    if (asprintf(ret, "%s%s", location[0] == '/' ? "" : "./", location) < 0) {
+        *ret = NULL;
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
+    if (stat(*ret, &status) == 0 && !S_ISREG(status.st_mode))
+        return why_set(why, ERR_INVALID, "the database %s is not a file", location);
+    return ERR_OK;
+}
+
+enum err store_open(const struct store_options *options, struct store **ret, struct why *why)
+{
+    char *path = NULL;
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    store->expire_ms = options->expire_ms;
+    store->lock_fd = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->returned, NULL);
+    enum err err = plain_path(options->location, &path, why);
+    if (err == ERR_OK)
+        err = lock_database(path, &store->lock_fd, why);
+    if (err == ERR_OK)
+        err = open_writer(store, path, why);
+    if (err == ERR_OK)
+        err = open_readers(store, options->readers, path, why);
+    free(path);
+    if (err != ERR_OK) {
+        store_close(store);
+        store = NULL;
+    }
+    *ret = store;
+    return err;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    for (unsigned i = 0; i < store->reader_count; i++)
+        connection_close(&store->readers[i]);
+    free(store->readers);
+    /* The last connection to close moves the log into the database and removes it. */
+    connection_close(&store->writer);
+    free(store->changes);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    pthread_cond_destroy(&store->returned);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}

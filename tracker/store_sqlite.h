@@ -1,0 +1,138 @@
+/*
+ * Inside of the SQLite store: connections with their prepared statements, and a way to run them that cannot forget an
+ * error.  Only store_sqlite*.c include this.
+ *
+ * One connection writes, owned by the writer thread; the others read, each lent to one thread at a time.
+ */
+#ifndef ENXAME_STORE_SQLITE_H
+#define ENXAME_STORE_SQLITE_H
+
+#include "store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+enum statement {
+    SQL_BEGIN_WRITE,
+    SQL_COMMIT,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_ROLLBACK_TO,
+    SQL_PEER_FIND,
+    SQL_PEER_INSERT,
+    SQL_PEER_UPDATE,
+    SQL_PEER_TOUCH,
+    SQL_PEER_FILES,
+    SQL_PEER_RETIRE,
+    SQL_PEER_LAPSED,
+    SQL_PEER_DELETE,
+    SQL_CONTENT_FIND,
+    SQL_CONTENT_INSERT,
+    SQL_CONTENT_DELETE,
+    SQL_NAME_FIND,
+    SQL_NAME_INSERT,
+    SQL_NAME_DELETE,
+    SQL_NAME_INDEX,
+    SQL_NAME_UNINDEX,
+    SQL_HOLDING_FIND,
+    SQL_HOLDING_INSERT,
+    SQL_HOLDING_UPDATE,
+    SQL_HOLDING_DELETE,
+    SQL_HOLDING_OF_NAME,
+    SQL_HOLDINGS_OF_PEER,
+    SQL_HOLDINGS_OF_CONTENT,
+    SQL_WRITES_END, /* those above are the writer's, those below the readers' */
+    SQL_BEGIN_READ = SQL_WRITES_END,
+    SQL_END_READ,
+    SQL_LIST_PEERS,
+    SQL_LIST_NAMES,
+    SQL_SEARCH_NAMES,
+    SQL_COUNT_HOLDERS,
+    SQL_SIZES_OF_ROOT,
+    SQL_CONTENT_KEY,
+    SQL_NAMES_OF_CONTENT,
+    SQL_HOLDERS_OF_CONTENT,
+    SQL_COUNT_PEERS,
+    SQL_COUNT_CONTENTS,
+    SQL_STATEMENTS_END
+};
+
+struct connection {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_STATEMENTS_END]; /* NULL where not of this connection's kind */
+    uint64_t random;                              /* state of the sample's generator; readers only */
+    struct connection *next_free;
+};
+
+/* A name that the batch under way must add to or take from the search index; see store_sqlite_write.c. */
+struct index_change {
+    int64_t key;
+    char *text;
+    bool add;
+};
+
+struct store {
+    uint64_t expire_ms;
+    int lock_fd;
+    struct connection writer;
+    struct index_change *changes;
+    size_t change_count, change_capacity;
+
+    struct connection *readers;
+    unsigned reader_count;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t returned;
+    struct connection *free_reader;
+    bool stalled;              /* the last batch could not be written */
+    uint64_t stalled_since_ms; /* since when, by timing_now_ms() */
+    uint64_t stalled_total_ms; /* the stalls before it */
+};
+
+/* ---- schema (store_sqlite_schema.c) ---- */
+
+/* The constant text of a statement. */
+const char *store_sqlite_sql(enum statement statement);
+/* Makes the schema or brings an older one up to date; the lock is held.  `why` as for store_open(). */
+enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why);
+
+/* What surrounds a name in the search index, so that the index finds where a name begins and ends. */
+#define SEARCH_BEGIN "\x02\x02"
+#define SEARCH_END "\x03\x03"
+
+/* ---- running statements (store_sqlite_query.c) ---- */
+
+enum err store_sqlite_error(int code);
+
+/* One run of a prepared statement.  After the first error every call is a no-op, and query_end() returns it. */
+struct query {
+    sqlite3_stmt *statement;
+    int code;
+};
+struct query query_begin(struct connection *connection, enum statement statement);
+void query_number(struct query *query, int index, int64_t value);
+/* Texts and bytes must last until query_end(); `bytes` NULL binds NULL. */
+void query_bytes(struct query *query, int index, const void *bytes, size_t length);
+void query_text(struct query *query, int index, const char *text);
+/* True where there is a row to read with the functions below. */
+bool query_next(struct query *query);
+int64_t query_get_number(struct query *query, int column);
+/* Copies a value of exactly `length` bytes; an error where it has another length. */
+void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length);
+/* Lasts until the next query_next() or query_end(). */
+const char *query_get_text(struct query *query, int column);
+enum err query_end(struct query *query);
+/* A statement without rows or values. */
+enum err query_run(struct connection *connection, enum statement statement);
+
+/* ---- time (store_sqlite.c) ---- */
+
+/* Peers seen at this time or before have lapsed. */
+int64_t store_sqlite_now(struct store *store);
+int64_t store_sqlite_lapsed(struct store *store);
+/* What became of a batch: the clock stands still from the first failure to the next success. */
+void store_sqlite_written(struct store *store, bool ok);
+
+struct connection *store_sqlite_borrow(struct store *store);
+void store_sqlite_return(struct store *store, struct connection *reader);
+
+#endif

@@ -1,0 +1,147 @@
+#include "store_sqlite.h"
+
+/*
+ * peers     one row for each registration.  `id` NULL: it is gone, and sweeps are removing its holdings; so a peer with
+ *           100,000 files leaves, or is replaced, by one small write.  `seen_ms` is the store's clock.
+ * contents  what a file's bytes are.
+ * names     each name of each content.
+ * holdings  which peer holds a content under which name; the two B-trees lead both ways.
+ * search    trigrams of the names; its rows carry the keys of `names`.
+ *
+ * A name that no peer holds and a content without a name are removed in the transaction that took the last one.
+ */
+static const char schema_1[] =
+    "CREATE TABLE peers ("
+    "  key INTEGER PRIMARY KEY, id BLOB UNIQUE, instance BLOB, host BLOB NOT NULL, port INTEGER NOT NULL,"
+    "  files INTEGER NOT NULL, seen_ms INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX peers_seen ON peers (seen_ms);"
+    "CREATE TABLE contents ("
+    "  key INTEGER PRIMARY KEY, root BLOB NOT NULL, size INTEGER NOT NULL, UNIQUE (root, size)) STRICT;"
+    "CREATE TABLE names ("
+    "  key INTEGER PRIMARY KEY, content INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (content, name)) STRICT;"
+    "CREATE TABLE holdings ("
+    "  peer INTEGER NOT NULL, name INTEGER NOT NULL, complete INTEGER NOT NULL,"
+    "  PRIMARY KEY (peer, name)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX holdings_name ON holdings (name, peer, complete);"
+    "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram', content = '', columnsize = 0);"
+    "PRAGMA application_id = 0x456e7861;" /* "Enxa" */
+    "PRAGMA user_version = 1;";
+#define APPLICATION_ID 0x456e7861
+
+/* migrations[n] leads from version n to n + 1 and sets user_version itself. */
+static const char *const migrations[] = {schema_1};
+#define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
+
+#define LIVE_HOLDERS "holdings h JOIN peers p ON p.key = h.peer AND p.seen_ms > ?1"
+/* ?1: seen_ms of the youngest that have lapsed, ?2: key to go on after, ?3: what the index is asked */
+#define NAME_COLUMNS "SELECT n.key, n.name, n.content, c.root, c.size"
+#define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key)"
+
+static const char *const statements[SQL_STATEMENTS_END] = {
+    [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_SAVEPOINT] = "SAVEPOINT one",
+    [SQL_RELEASE] = "RELEASE one",
+    [SQL_ROLLBACK_TO] = "ROLLBACK TO one",
+    [SQL_PEER_FIND] = "SELECT key, instance, host, port, files, seen_ms FROM peers WHERE id = ?1",
+    [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, files, seen_ms) VALUES (?1, ?2, ?3, ?4, 0, ?5)"
+                        " RETURNING key",
+    [SQL_PEER_UPDATE] = "UPDATE peers SET instance = ?2, host = ?3, port = ?4, seen_ms = ?5 WHERE id = ?1",
+    [SQL_PEER_TOUCH] = "UPDATE peers SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > ?3 RETURNING files, key",
+    [SQL_PEER_FILES] = "UPDATE peers SET files = files + ?2 WHERE key = ?1 RETURNING files",
+    [SQL_PEER_RETIRE] = "UPDATE peers SET id = NULL, seen_ms = ?2 WHERE key = ?1",
+    [SQL_PEER_LAPSED] = "SELECT key, id IS NOT NULL FROM peers WHERE seen_ms <= ?1 ORDER BY seen_ms LIMIT 1",
+    [SQL_PEER_DELETE] = "DELETE FROM peers WHERE key = ?1",
+    [SQL_CONTENT_FIND] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",
+    [SQL_CONTENT_INSERT] = "INSERT INTO contents (root, size) VALUES (?1, ?2) RETURNING key",
+    [SQL_CONTENT_DELETE] = "DELETE FROM contents WHERE key = ?1 AND NOT EXISTS"
+                           " (SELECT 1 FROM names WHERE content = ?1)",
+    [SQL_NAME_FIND] = "SELECT key FROM names WHERE content = ?1 AND name = ?2",
+    [SQL_NAME_INSERT] = "INSERT INTO names (content, name) VALUES (?1, ?2) RETURNING key",
+    [SQL_NAME_DELETE] = "DELETE FROM names WHERE key = ?1 RETURNING content, name",
+    [SQL_NAME_INDEX] = "INSERT INTO search (rowid, text) VALUES (?1, ?2)",
+    [SQL_NAME_UNINDEX] = "INSERT INTO search (search, rowid, text) VALUES ('delete', ?1, ?2)",
+    [SQL_HOLDING_FIND] = "SELECT complete FROM holdings WHERE peer = ?1 AND name = ?2",
+    [SQL_HOLDING_INSERT] = "INSERT INTO holdings (peer, name, complete) VALUES (?1, ?2, ?3)",
+    [SQL_HOLDING_UPDATE] = "UPDATE holdings SET complete = ?3 WHERE peer = ?1 AND name = ?2",
+    [SQL_HOLDING_DELETE] = "DELETE FROM holdings WHERE peer = ?1 AND name = ?2 RETURNING 1",
+    [SQL_HOLDING_OF_NAME] = "SELECT 1 FROM holdings WHERE name = ?1 LIMIT 1",
+    [SQL_HOLDINGS_OF_PEER] = "SELECT name FROM holdings WHERE peer = ?1 ORDER BY name LIMIT ?2",
+    [SQL_HOLDINGS_OF_CONTENT] = "SELECT n.key FROM names n JOIN holdings h ON h.peer = ?1 AND h.name = n.key"
+                                " WHERE n.content = ?2 LIMIT ?3",
+    [SQL_BEGIN_READ] = "BEGIN",
+    [SQL_END_READ] = "COMMIT",
+    [SQL_LIST_PEERS] = "SELECT id, host, port, files, seen_ms FROM peers WHERE id > ?2 AND seen_ms > ?1 ORDER BY id",
+    [SQL_LIST_NAMES] = NAME_COLUMNS " FROM names n JOIN contents c ON c.key = n.content"
+                                    " WHERE n.key > ?2 AND " NAME_IS_LIVE " ORDER BY n.key",
+    [SQL_SEARCH_NAMES] = NAME_COLUMNS " FROM search s CROSS JOIN names n ON n.key = s.rowid"
+                                      " JOIN contents c ON c.key = n.content"
+                                      " WHERE s.text MATCH ?3 AND s.rowid > ?2 AND " NAME_IS_LIVE " ORDER BY s.rowid",
+    [SQL_COUNT_HOLDERS] =
+        "SELECT count(DISTINCT h.peer) FROM names n JOIN " LIVE_HOLDERS " AND h.name = n.key WHERE n.content = ?2",
+    /* The oldest sizes: who floods a root with false ones comes after the true one. */
+    [SQL_SIZES_OF_ROOT] = "SELECT key, size FROM contents WHERE root = ?1 ORDER BY key LIMIT ?2",
+    [SQL_CONTENT_KEY] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",
+    [SQL_NAMES_OF_CONTENT] =
+        "SELECT n.name FROM names n WHERE n.content = ?2 AND " NAME_IS_LIVE " ORDER BY n.name LIMIT ?3",
+    [SQL_HOLDERS_OF_CONTENT] = "SELECT p.id, p.host, p.port, max(h.complete) FROM names n JOIN " LIVE_HOLDERS
+                               " AND h.name = n.key WHERE n.content = ?2 GROUP BY h.peer",
+    [SQL_COUNT_PEERS] = "SELECT count(*), total(files) FROM peers WHERE seen_ms > ?1",
+    [SQL_COUNT_CONTENTS] = "SELECT count(*) FROM contents",
+};
+
+const char *store_sqlite_sql(enum statement statement)
+{
+    return statements[statement];
+}
+
+static enum err read_number(sqlite3 *db, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        *ret = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return store_sqlite_error(code);
+}
+
+static enum err upgrade(sqlite3 *db, int64_t version)
+{
+    int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++)
+        code = sqlite3_exec(db, migrations[version], NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return store_sqlite_error(code);
+}
+
+enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
+{
+    int64_t application = 0, version = 0, objects = 0;
+    enum err err = read_number(db, "PRAGMA application_id", &application);
+    if (err == ERR_OK)
+        err = read_number(db, "PRAGMA user_version", &version);
+    if (err == ERR_OK)
+        err = read_number(db, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (err != ERR_OK)
+        return why_set(why, err, "cannot read the database %s: %s", path, sqlite3_errmsg(db));
+    if (application != APPLICATION_ID && (application || version || objects))
+        return why_set(why, ERR_INVALID, "%s is a database of another program, not of a tracker; it was not touched",
+                       path);
+    if (version < 0 || version > SCHEMA_VERSION)
+        return why_set(why, ERR_TOO_NEW,
+                       "the database %s has schema version %lld, but this tracker knows none above %lld; "
+                       "use a newer tracker or another database",
+                       path, (long long)version, (long long)SCHEMA_VERSION);
+    if (version == SCHEMA_VERSION)
+        return ERR_OK;
+    err = upgrade(db, version);
+    if (err != ERR_OK)
+        return why_set(why, err, "cannot bring the database %s to schema version %lld: %s", path,
+                       (long long)SCHEMA_VERSION, sqlite3_errmsg(db));
+    return ERR_OK;
+}
