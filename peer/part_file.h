@@ -52,10 +52,10 @@ void part_file_set_listener(struct part_file *part, void (*listener)(void *conte
 /* Syncs and records all that is verified; the first error of the syncing thread is reported here, too. */
 enum err part_file_flush(struct part_file *part);
 /*
- * The whole file is verified: syncs it, renames it to `target` (its folders are made; an existing file is never replaced:
- * ERR_EXISTS) and syncs the folder.  On another file system it is copied beside the target first.
+ * The whole file is verified: syncs it, renames it to `name` in the folder `folder_fd` (an existing file is never
+ * replaced: ERR_EXISTS) and syncs the folder.  On another file system it is copied beside the target first.
  */
-enum err part_file_finish(struct part_file *part, const char *target, struct why *why);
+enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why);
 /* Its hashes for the state: the finest layer that is known. */
 enum err part_file_hashed(struct part_file *part, struct hashed *ret);
 /* Removes the bytes from the disk when the last holder releases it. */

@@ -1,0 +1,159 @@
+#include "holders.h"
+
+#include "limits.h"
+
+#define WINDOW_MIN 2u
+#define WINDOW_MAX 8u
+#define REST_MAX_MS 30000u
+
+unsigned holders_window(uint64_t speed_bytes_s, uint64_t chunk_size)
+{
+    uint64_t window = speed_bytes_s / 10 / chunk_size + 1;
+
+    if (window < WINDOW_MIN)
+        return WINDOW_MIN;
+    return window > WINDOW_MAX ? WINDOW_MAX : (unsigned)window;
+}
+
+uint64_t holders_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us)
+{
+    uint64_t now = bytes * 1000000 / (elapsed_us == 0 ? 1 : elapsed_us);
+
+    if (now == 0)
+        now = 1;
+    return speed_bytes_s == 0 ? now : (speed_bytes_s * 7 + now) / 8;
+}
+
+bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length)
+{
+    uint64_t own_ms = own_speed_bytes_s == 0 ? 1000 : chunk_length * 1000 / own_speed_bytes_s;
+
+    return elapsed_ms >= 500 && elapsed_ms / 2 >= own_ms;
+}
+
+const char *holders_fault_name(enum fault fault)
+{
+    switch (fault) {
+    case FAULT_BUSY:
+        return "busy";
+    case FAULT_NOT_HELD:
+        return "does not hold what it said";
+    case FAULT_UNREACHABLE:
+        return "connection lost";
+    case FAULT_SLOW:
+        return "too slow";
+    case FAULT_REFUSED:
+        return "answered with an error";
+    case FAULT_PROTOCOL:
+        return "broke the protocol";
+    case FAULT_LIE:
+        return "sent wrong bytes";
+    }
+    return "unknown";
+}
+
+/* Doubling from `first_ms`, at most REST_MAX_MS. */
+static uint64_t back_off(uint64_t first_ms, unsigned in_a_row)
+{
+    uint64_t rest = first_ms;
+
+    while (--in_a_row > 0 && rest < REST_MAX_MS)
+        rest *= 2;
+    return rest < REST_MAX_MS ? rest : REST_MAX_MS;
+}
+
+struct verdict holders_judge(struct conduct *conduct, enum fault fault, uint64_t retry_after_s)
+{
+    unsigned in_a_row = ++conduct->in_a_row[fault];
+    struct verdict verdict = {0};
+
+    switch (fault) {
+    case FAULT_BUSY:
+        verdict.rest_ms = retry_after_s == 0 ? 200 : retry_after_s * 1000;
+        if (verdict.rest_ms > REST_MAX_MS)
+            verdict.rest_ms = REST_MAX_MS;
+        break;
+    case FAULT_NOT_HELD:
+        verdict.rest_ms = back_off(250, in_a_row);
+        verdict.drop = in_a_row >= 8;
+        break;
+    case FAULT_UNREACHABLE:
+    case FAULT_SLOW:
+    case FAULT_REFUSED:
+        verdict.rest_ms = back_off(500, in_a_row);
+        verdict.drop = in_a_row >= 6;
+        break;
+    case FAULT_PROTOCOL:
+        verdict.rest_ms = back_off(500, in_a_row);
+        verdict.ban = in_a_row >= 3;
+        break;
+    case FAULT_LIE:
+        verdict.ban = true;
+        break;
+    }
+    return verdict;
+}
+
+void holders_forgive(struct conduct *conduct)
+{
+    memset(conduct, 0, sizeof *conduct);
+}
+
+void bans_init(struct bans *bans)
+{
+    bans->count = 0;
+    (void)pthread_mutex_init(&bans->lock, NULL);
+}
+
+/* Drops what has ended; the lock is held. */
+static void expire(struct bans *bans, uint64_t now_ms)
+{
+    for (size_t i = 0; i < bans->count;) {
+        if (bans->items[i].until_ms <= now_ms)
+            bans->items[i] = bans->items[--bans->count];
+        else
+            i++;
+    }
+}
+
+void bans_add(struct bans *bans, const uint8_t id[static HASH_SIZE], const struct content *content, uint64_t now_ms)
+{
+    struct ban *ban = NULL;
+
+    pthread_mutex_lock(&bans->lock);
+    expire(bans, now_ms);
+    for (size_t i = 0; i < bans->count && ban == NULL; i++) {
+        if (memcmp(bans->items[i].id, id, HASH_SIZE) == 0 && content_equal(&bans->items[i].content, content))
+            ban = &bans->items[i];
+    }
+    if (ban == NULL && bans->count < BANS_MAX)
+        ban = &bans->items[bans->count++];
+    if (ban == NULL) {
+        ban = &bans->items[0];
+        for (size_t i = 1; i < bans->count; i++) {
+            if (bans->items[i].until_ms < ban->until_ms)
+                ban = &bans->items[i];
+        }
+    }
+    memcpy(ban->id, id, HASH_SIZE);
+    ban->content = *content;
+    ban->until_ms = now_ms + BAN_MS;
+    pthread_mutex_unlock(&bans->lock);
+}
+
+bool bans_has(struct bans *bans, const uint8_t id[static HASH_SIZE], const struct content *content, uint64_t now_ms)
+{
+    bool here = false;
+    unsigned contents = 0;
+
+    pthread_mutex_lock(&bans->lock);
+    expire(bans, now_ms);
+    for (size_t i = 0; i < bans->count; i++) {
+        if (memcmp(bans->items[i].id, id, HASH_SIZE) != 0)
+            continue;
+        contents++;
+        here = here || content_equal(&bans->items[i].content, content);
+    }
+    pthread_mutex_unlock(&bans->lock);
+    return here || contents >= BANS_FOR_ALL;
+}

@@ -1,0 +1,78 @@
+/*
+ * What is thought of the remote peers that hold a content: how many requests each gets, what follows from a fault, who is
+ * banned.  Pure policy, without sockets; times are milliseconds of any monotonic clock.
+ */
+#ifndef ENXAME_PEER_HOLDERS_H
+#define ENXAME_PEER_HOLDERS_H
+
+#include "err.h"
+#include "hex.h"
+#include "merkle.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- speed ---- */
+
+/* Requests in flight that keep a holder busy for about 100 ms at its measured speed: 2 (also while unknown) to 8. */
+unsigned holders_window(uint64_t speed_bytes_s, uint64_t chunk_size);
+
+/* A moving average over the last few chunks; `speed` 0: the first one. */
+uint64_t holders_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us);
+
+/*
+ * Whether an idle holder should fetch a chunk that another one has been fetching for `elapsed_ms`, because that one is much
+ * slower: after twice the idle holder's own time for a chunk, and at least half a second.
+ */
+bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length);
+
+/* ---- faults ---- */
+
+enum fault {
+    FAULT_BUSY,        /* 503: never a fault, only a wait */
+    FAULT_NOT_HELD,    /* 404 for a chunk or a content that it was thought to hold */
+    FAULT_UNREACHABLE, /* no connection, or it broke off */
+    FAULT_SLOW,        /* time-out, or less than the least rate */
+    FAULT_REFUSED,     /* 500 and other statuses */
+    FAULT_PROTOCOL,    /* the wrong range, too few or too many bytes, no valid message */
+    FAULT_LIE          /* bytes or a layer that do not fit their hash */
+};
+const char *holders_fault_name(enum fault fault);
+
+/* Everything that a holder is judged by. */
+struct conduct {
+    unsigned in_a_row[FAULT_LIE + 1]; /* faults since its last good chunk */
+};
+
+struct verdict {
+    bool ban;         /* for this content */
+    bool drop;        /* it is of no use now; the tracker may name it again */
+    uint64_t rest_ms; /* else: until it is asked again */
+};
+/* `retry_after_s`: what a busy one asked for (at most 30 s are believed). */
+struct verdict holders_judge(struct conduct *conduct, enum fault fault, uint64_t retry_after_s);
+void holders_forgive(struct conduct *conduct); /* a good chunk came */
+
+/* ---- bans: of one content, or after three contents of the whole peer; they last an hour.  One lock inside. ---- */
+
+#define BAN_MS (60u * 60u * 1000u)
+#define BANS_MAX 1024u
+#define BANS_FOR_ALL 3u
+
+struct bans {
+    pthread_mutex_t lock;
+    size_t count;
+    struct ban {
+        uint8_t id[HASH_SIZE];
+        struct content content;
+        uint64_t until_ms;
+    } items[BANS_MAX];
+};
+void bans_init(struct bans *bans);
+/* Where the list is full the one that ends first is forgotten. */
+void bans_add(struct bans *bans, const uint8_t id[static HASH_SIZE], const struct content *content, uint64_t now_ms);
+bool bans_has(struct bans *bans, const uint8_t id[static HASH_SIZE], const struct content *content, uint64_t now_ms);
+
+#endif

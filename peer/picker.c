@@ -1,0 +1,123 @@
+#include "picker.h"
+
+#include "limits.h"
+#include "merkle.h"
+
+#define AUTO_CHUNKS 1024u
+#define AUTO_MIN (64u * KIB)
+#define AUTO_MAX (4u * MIB)
+
+/* splitmix64: enough for ties, and the same on every machine. */
+static uint64_t next_random(struct picker *picker)
+{
+    uint64_t value = picker->random += UINT64_C(0x9e3779b97f4a7c15);
+
+    value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return value ^ (value >> 31);
+}
+
+enum err picker_init(struct picker *picker, size_t count, uint64_t seed)
+{
+    memset(picker, 0, sizeof *picker);
+    picker->count = picker->missing_count = picker->idle = count;
+    picker->random = seed;
+    picker->missing = calloc(count + 1, sizeof *picker->missing);
+    picker->place = calloc(count + 1, sizeof *picker->place);
+    picker->in_flight = calloc(count + 1, 1);
+    picker->availability = calloc(count + 1, sizeof *picker->availability);
+    if (picker->missing == NULL || picker->place == NULL || picker->in_flight == NULL || picker->availability == NULL) {
+        picker_free(picker);
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++)
+        picker->missing[i] = (uint32_t)i;
+    for (size_t i = count; i > 1; i--) { /* Fisher-Yates */
+        size_t other = (size_t)(next_random(picker) % i);
+        uint32_t chunk = picker->missing[i - 1];
+
+        picker->missing[i - 1] = picker->missing[other];
+        picker->missing[other] = chunk;
+    }
+    for (size_t i = 0; i < count; i++)
+        picker->place[picker->missing[i]] = (uint32_t)i;
+    return ERR_OK;
+}
+
+void picker_free(struct picker *picker)
+{
+    free(picker->missing);
+    free(picker->place);
+    free(picker->in_flight);
+    free(picker->availability);
+    memset(picker, 0, sizeof *picker);
+}
+
+void picker_have(struct picker *picker, size_t index)
+{
+    uint32_t place = picker->place[index], last;
+
+    if (place == PICKER_NOWHERE)
+        return;
+    last = picker->missing[--picker->missing_count];
+    picker->missing[place] = last;
+    picker->place[last] = place;
+    picker->place[index] = PICKER_NOWHERE;
+    picker->idle -= picker->in_flight[index] == 0;
+}
+
+void picker_availability(struct picker *picker, const struct bitmap *before, const struct bitmap *after)
+{
+    for (size_t i = 0; i < picker->count; i++) {
+        bool had = before != NULL && bitmap_get(before, i), has = after != NULL && bitmap_get(after, i);
+
+        if (has && !had && picker->availability[i] < UINT16_MAX)
+            picker->availability[i]++;
+        else if (had && !has && picker->availability[i] > 0)
+            picker->availability[i]--;
+    }
+}
+
+void picker_started(struct picker *picker, size_t index)
+{
+    if (picker->in_flight[index]++ == 0)
+        picker->idle -= picker->place[index] != PICKER_NOWHERE;
+}
+
+void picker_ended(struct picker *picker, size_t index)
+{
+    if (--picker->in_flight[index] == 0)
+        picker->idle += picker->place[index] != PICKER_NOWHERE;
+}
+
+bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret_index)
+{
+    size_t start, best = SIZE_MAX;
+
+    if (picker->idle == 0)
+        return false;
+    start = (size_t)(next_random(picker) % picker->missing_count);
+    for (size_t i = 0; i < picker->missing_count; i++) {
+        size_t chunk = picker->missing[(start + i) % picker->missing_count];
+
+        if (picker->in_flight[chunk] > 0 || (have != NULL && !bitmap_get(have, chunk)))
+            continue;
+        if (best == SIZE_MAX || picker->availability[chunk] < picker->availability[best])
+            best = chunk;
+        if (picker->availability[best] == 0)
+            break; /* nothing is rarer */
+    }
+    *ret_index = best;
+    return best != SIZE_MAX;
+}
+
+uint64_t picker_chunk_size(uint64_t size)
+{
+    uint64_t chunk = merkle_finest_chunk_size(size);
+
+    if (chunk < AUTO_MIN)
+        chunk = AUTO_MIN;
+    while (chunk < AUTO_MAX && merkle_chunk_count(size, chunk) > AUTO_CHUNKS)
+        chunk *= 2;
+    return chunk;
+}

@@ -1,0 +1,53 @@
+/*
+ * Which chunk to fetch next: rarest first, ties at random.  Pure: no socket, no clock, no disk; the same seed gives the same
+ * choices.  Not locked: it belongs to one download's thread.
+ */
+#ifndef ENXAME_PEER_PICKER_H
+#define ENXAME_PEER_PICKER_H
+
+#include "bitmap.h"
+#include "err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct picker {
+    size_t count;
+    uint32_t *missing; /* chunks not verified yet, in random order */
+    uint32_t *place;   /* where each chunk stands in `missing`; PICKER_NOWHERE once verified */
+    size_t missing_count;
+    uint8_t *in_flight;     /* how many are fetching it now */
+    uint16_t *availability; /* how many partial holders have it; complete ones count for all alike */
+    size_t idle;            /* missing chunks that nobody fetches */
+    uint64_t random;
+};
+
+#define PICKER_NOWHERE UINT32_MAX
+
+enum err picker_init(struct picker *picker, size_t count, uint64_t seed);
+void picker_free(struct picker *picker);
+
+/* The chunk is verified: it is never chosen again. */
+void picker_have(struct picker *picker, size_t index);
+
+/* A partial holder's map changed from `before` (NULL: nothing) to `after` (NULL: it is gone). */
+void picker_availability(struct picker *picker, const struct bitmap *before, const struct bitmap *after);
+
+/* Someone starts, or ends without success, to fetch the chunk. */
+void picker_started(struct picker *picker, size_t index);
+void picker_ended(struct picker *picker, size_t index);
+
+/*
+ * A missing chunk that nobody fetches and that the holder with this map has (NULL: it has all); the least available one,
+ * ties at random.  False where there is none.
+ */
+bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret_index);
+
+/*
+ * The chunk size for a download that may choose: about a thousand chunks, from 64 KiB to 4 MiB, never finer than a layer
+ * of LAYER_HASHES_MAX hashes allows.
+ */
+uint64_t picker_chunk_size(uint64_t size);
+
+#endif
