@@ -65,7 +65,7 @@ all: $(out)/tracker $(out)/peer
 help:
 	@echo 'make                     build/tracker and build/peer'
 	@echo 'make check               unit tests'
-	@echo 'make fuzz CC=clang       fuzz targets into build/fuzz/'
+	@echo 'make fuzz                fuzz targets (clang), into a folder of their own'
 	@echo 'make hdr-check           every header compiles alone'
 	@echo 'make lint                clang-tidy, cppcheck, clang-format'
 	@echo 'make install uninstall   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'

@@ -15,6 +15,7 @@ import json
 import random
 import re
 import secrets
+import socket
 import threading
 import time
 import urllib.parse
@@ -34,7 +35,7 @@ def sha256(data):
 
 
 def _levels_above(hashes, padding):
-    """The levels of a tree whose lowest is `hashes`, padded to a power of two; `padding` is the hash of an absent leaf."""
+    """The levels of a tree over `hashes`, padded to a power of two; `padding` is the hash of an absent one."""
     levels = [list(hashes)]
     while len(levels[-1]) > 1:
         level = levels[-1]
@@ -224,6 +225,18 @@ def expect_problem(answer, status, member=None):
     return problem["type"]
 
 
+def raw(address, data, timeout_s=10):
+    """Sends bytes as they are and returns all that comes back until the other side closes or is silent for so long."""
+    host, port = address.removeprefix("http://").rsplit(":", 1)
+    answer = b""
+    with socket.create_connection((host.strip("[]"), int(port)), timeout_s) as connection:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            connection.sendall(data)
+            while received := connection.recv(65536):
+                answer += received
+    return answer
+
+
 class Tracker(_Api):
     """The tracker API, as one peer with its own identity."""
 
@@ -272,7 +285,8 @@ class Tracker(_Api):
         return {peer["id"] for peer in self.peers()}
 
     def files(self, q=None, limit=None):
-        return self.pages("/v1/files" + ("?" + urllib.parse.urlencode({"q": q}) if q is not None else ""), "files", limit)
+        query = "?" + urllib.parse.urlencode({"q": q}) if q is not None else ""
+        return self.pages("/v1/files" + query, "files", limit)
 
     def owners(self, root, size=None):
         """The answer for one content; None where nobody has it."""
@@ -365,8 +379,8 @@ class FakeHolder:
             holder.fail("status_500", after=5, times=2)  # from the sixth such request on, two times
             holder.behave()
 
-    `held` limits what it has: a set of chunk numbers of `have_chunk_size` bytes.  `claimed` is what its have map says where
-    that is more than the truth; what is not held is 404.
+    `held` limits what it has: a set of chunk numbers of `have_chunk_size` bytes.  `claimed` is what its have map says
+    where that is not the truth ("complete": everything); what is not held is 404.
     """
 
     def __init__(self, content, tracker=None, held=None, claimed=None, have_chunk_size=64 * 1024, host="127.0.0.1"):
@@ -375,7 +389,7 @@ class FakeHolder:
         self.id = self.identity.id
         self.have_chunk_size = have_chunk_size
         self.held = held
-        self.claimed = held if claimed is None else claimed
+        self.claimed = held if claimed is None else None if claimed == "complete" else claimed
         self.version = random.getrandbits(40)
         self.clock = Clock()
         self.requests = collections.Counter()  # by kind: files, data, layer, have, status, other
@@ -384,7 +398,7 @@ class FakeHolder:
         self._changed = threading.Condition()  # guards what follows and the counters
         self._fault = None
         self._stopping = threading.Event()
-        self._server = _Server((host, 0), _Handler)
+        self._server = (_Server6 if ":" in host else _Server)((host, 0), _Handler)
         self._server.holder = self
         self.host = host
         self.port = self._server.server_address[1]
@@ -511,6 +525,10 @@ class _Server(http.server.ThreadingHTTPServer):
         """A client that goes away in mid-answer is nothing to tell of."""
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -567,7 +585,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _listing(self, kind):
         holder = self.server.holder
         if kind == "files":
-            self._json({"files": [holder.content.record(complete=holder.held is None)]})
+            self._json({"files": [holder.content.record(complete=holder.claimed is None)]})
         else:
             self._json({"id": holder.id, "clock": holder.clock.value, "files": 1, "downloads": []})
 

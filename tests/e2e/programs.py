@@ -223,7 +223,8 @@ class Launcher:
             [str(word) for word in words], input=(stdin or "").encode(), capture_output=True, cwd=self.folder,
             env=environment(self.folder), preexec_fn=_die_with_parent, timeout=timeout_s, check=False,
         )  # fmt: skip
-        result = Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), peer_dir)
+        out, err = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+        result = Result(done.returncode, out, err, peer_dir)
         check_sanitizers(result.stderr, result.status, "peer")
         return result
 

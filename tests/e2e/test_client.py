@@ -172,6 +172,26 @@ def test_a_partial_holder_says_what_it_has_and_a_liar_more(peer, holder):
     expect_problem(peer.data(CONTENT, 65536, 131071), 404)
 
 
+def test_a_holder_may_claim_to_be_complete_and_is_not():
+    with FakeHolder(CONTENT, held={0}, claimed="complete") as holder:
+        liar = Peer(holder.address)
+        assert liar.have(CONTENT)["complete"] and liar.files()[0]["complete"]
+        expect_problem(liar.data(CONTENT, 65536, 131071), 404)
+        liar.close()
+
+
+def test_holders_serve_on_ipv6_too():
+    with FakeHolder(CONTENT, host="::1") as holder:
+        assert holder.address.startswith("[::1]:")
+        assert Peer(holder.address).fetch(CONTENT) == CONTENT.data
+
+
+def test_raw_bytes_are_sent_as_they_are(holder):
+    answer = client.raw(holder.address, b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ") and holder.id.encode() in answer
+    assert b"400" in client.raw(holder.address, b"nonsense with too many words here\r\n\r\n")
+
+
 def test_a_long_poll_ends_when_something_new_is_held(peer, holder):
     holder.held, holder.claimed = {0}, {0}
     before = peer.have(CONTENT)["version"]

@@ -66,7 +66,8 @@ class Machine:
     def debian(self, missing=(), removed="", unknown=()):
         """`missing` is not installed, `unknown` not even in this release; installing them removes `removed`."""
         installed, known = (
-            f'case " {" ".join(names)} " in *" $name "*) exit 0;; *) echo -n installed;; esac' for names in (missing, unknown)
+            f'case " {" ".join(names)} " in *" $name "*) exit 0;; *) echo -n installed;; esac'
+            for names in (missing, unknown)
         )
         self.tool("dpkg-query", f"name=${{@: -1}}; {installed}")
         self.tool("apt-cache", f"name=$2; {known}")
