@@ -156,9 +156,9 @@ static void finish_block(struct merkle_stream *stream)
 
 void merkle_stream_reset(struct merkle_stream *stream)
 {
+    /* The half block's hash is made for nothing, as that empties the context. */
     if (stream->filled > 0)
-        gnutls_hash_output(stream->hash, NULL);
-    stream->filled = 0;
+        finish_block(stream);
     stream->tree.count = 0;
     stream->tree.depth = 0;
 }
