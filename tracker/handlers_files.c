@@ -10,12 +10,12 @@
 static bool pattern_ok(struct http_request *request, const char *pattern)
 {
     if (strlen(pattern) > PATTERN_SIZE_MAX) {
-        http_reply_problem(request, 400, "invalid", "q: must have at most %u bytes", PATTERN_SIZE_MAX);
+        http_reply_problem(request, 400, "invalid-query", "q: must have at most %u bytes", PATTERN_SIZE_MAX);
         return false;
     }
     for (const char *c = pattern; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-            http_reply_problem(request, 400, "invalid", "q: must not have control characters");
+            http_reply_problem(request, 400, "invalid-query", "q: must not have control characters");
             return false;
         }
     return true;
@@ -33,7 +33,7 @@ void handlers_files_search(void *context, struct http_request *request)
         return;
     enum err err = store_search(tracker->store, pattern, http_request_query(request, "after"), (size_t)limit, &files);
     if (err == ERR_INVALID)
-        http_reply_problem(request, 400, "invalid", "after: must be the 'next' of an earlier page");
+        http_reply_problem(request, 400, "invalid-query", "after: must be the 'next' of an earlier page");
     else if (routes_store_ok(tracker, request, err))
         http_reply_json(request, 200, file_list_format(&files, true));
     file_list_free(&files);
@@ -46,7 +46,7 @@ void handlers_files_holders(void *context, struct http_request *request)
     uint64_t limit, size;
     struct content_holders holders;
     if (!hex_decode(http_request_capture(request, 0), HASH_SIZE, root)) {
-        http_reply_problem(request, 400, "invalid", "root: must be 64 lower-case hex digits");
+        http_reply_problem(request, 400, "invalid-path", "root: must be 64 lower-case hex digits");
         return;
     }
     if (!http_request_number(request, "size", 0, CONTENT_SIZE_MAX, 0, &size) ||
@@ -73,7 +73,7 @@ void handlers_files_holders_of(void *context, struct http_request *request)
         return;
     const char *body = http_request_body(request, &length);
     if (contents_request_parse(body, length, &contents, &why) != ERR_OK) {
-        http_reply_problem(request, 400, "invalid", "%s", why.text);
+        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
         return;
     }
     size_t share = HOLDERS_SHARED / contents.count;

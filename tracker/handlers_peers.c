@@ -37,7 +37,7 @@ static struct change *change_new(struct tracker *tracker, struct http_request *r
 
 static void reply_invalid(struct http_request *request, const struct why *why)
 {
-    http_reply_problem(request, 400, "invalid", "%s", why->text);
+    http_reply_problem(request, 400, "invalid-body", "%s", why->text);
 }
 
 /* Whether the request shows the secret of `id`; otherwise the refusal has been replied. */
@@ -63,7 +63,7 @@ static bool path_id(struct http_request *request, uint8_t ret_id[static HASH_SIZ
 {
     if (hex_decode(http_request_capture(request, 0), HASH_SIZE, ret_id))
         return authorized(request, ret_id);
-    http_reply_problem(request, 400, "invalid", "id: must be 64 lower-case hex digits");
+    http_reply_problem(request, 400, "invalid-path", "id: must be 64 lower-case hex digits");
     return false;
 }
 
@@ -136,7 +136,7 @@ static bool settle_address(struct http_request *request, struct address *address
     char claimed[ADDRESS_TEXT_SIZE], seen[ADDRESS_TEXT_SIZE];
     address_format_host(address, claimed);
     address_format_host(source, seen);
-    http_reply_problem(request, 400, "invalid", "host: %s is not believed of a request that came from %s", claimed,
+    http_reply_problem(request, 400, "invalid-body", "host: %s is not believed of a request that came from %s", claimed,
                        seen);
     return false;
 }
@@ -225,7 +225,7 @@ void handlers_peers_list(void *context, struct http_request *request)
         return;
     enum err err = store_peers(tracker->store, http_request_query(request, "after"), (size_t)limit, &peers);
     if (err == ERR_INVALID)
-        http_reply_problem(request, 400, "invalid", "after: must be the 'next' of an earlier page");
+        http_reply_problem(request, 400, "invalid-query", "after: must be the 'next' of an earlier page");
     else if (routes_store_ok(tracker, request, err))
         http_reply_json(request, 200, peer_list_format(&peers));
     peer_list_free(&peers);

@@ -1,0 +1,285 @@
+"""The tracker's life: starts, ends, restarts, expiry, and databases that it must not use."""
+
+import concurrent.futures
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+
+import client
+import programs
+import pytest
+import requests
+from client import Content, expect
+from programs import wait_until
+
+
+def run_tracker(*arguments, cwd):
+    """A run that must end by itself."""
+    done = subprocess.run(
+        [programs.BIN / "tracker", *map(str, arguments)], cwd=cwd, env=programs.environment(cwd),
+        capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    err = done.stderr.decode()
+    programs.check_sanitizers(err, done.returncode, "tracker")
+    return done.returncode, err
+
+
+def refused(tmp_path, db, *words):
+    """The tracker does not start on `db`, and says why."""
+    status, err = run_tracker("--listen", "127.0.0.1:0", "--db", db, cwd=tmp_path)
+    assert status == 1, err
+    for word in words:
+        assert word in err
+    return err
+
+
+# ---- the command line ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--listen", "nowhere:1"], "--listen"),
+        (["--listen", "127.0.0.1:70000"], "--listen"),
+        (["--listen", "127.0.0.1"], "--listen"),
+        (["--heartbeat", "0"], "--heartbeat"),
+        (["--heartbeat", "1e3"], "--heartbeat"),
+        (["--heartbeat", "5", "--expire", "5"], "--expire"),
+        (["--expire", "-1"], "--expire"),
+        (["--log-format", "xml"], "--log-format"),
+        (["--db", "postgresql://host/x"], "PostgreSQL"),
+        (["--db", ""], "--db"),
+        (["--nonsense"], "nonsense"),
+        (["backup", "x"], "backup"),
+        (["check"], "check"),
+    ],
+)
+def test_usage_errors_exit_with_2(tmp_path, arguments, word):
+    status, err = run_tracker(*arguments, cwd=tmp_path)
+    assert status == 2 and word in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_version_exit_with_0(tmp_path):
+    assert run_tracker("--help", cwd=tmp_path) == (0, "")
+    assert run_tracker("--version", cwd=tmp_path) == (0, "")
+
+
+def test_a_taken_port_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, err = run_tracker("--listen", f"127.0.0.1:{port}", cwd=tmp_path)
+    assert status == 1 and str(port) in err
+
+
+# ---- databases ----
+
+
+def test_a_second_tracker_on_the_database_is_refused(tracker, tmp_path):
+    refused(tmp_path, tmp_path / "tracker.db", "in use by another tracker")
+    expect(tracker.client().get("/healthz"), 200)
+
+
+def test_a_database_of_a_newer_schema_is_refused_and_left_alone(start_tracker, tmp_path):
+    start_tracker().stop()
+    with sqlite3.connect(tmp_path / "tracker.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = (tmp_path / "tracker.db").read_bytes()
+    refused(tmp_path, tmp_path / "tracker.db", "schema version 99", "newer tracker")
+    assert (tmp_path / "tracker.db").read_bytes() == before
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "other.db") as db:
+        db.execute("CREATE TABLE precious (value)")
+    db.close()
+    before = (tmp_path / "other.db").read_bytes()
+    refused(tmp_path, tmp_path / "other.db", "another program")
+    assert (tmp_path / "other.db").read_bytes() == before
+
+
+def test_files_that_are_no_database_are_refused(tmp_path):
+    (tmp_path / "text.db").write_text("this is not a database, but long enough to look like a file\n" * 100)
+    refused(tmp_path, tmp_path / "text.db", "text.db", "not a database")
+    (tmp_path / "folder.db").mkdir()
+    refused(tmp_path, tmp_path / "folder.db", "not a file")
+    refused(tmp_path, tmp_path / "missing" / "tracker.db", "does not exist")
+
+
+def test_a_damaged_database_is_refused(start_tracker, tmp_path):
+    tracker = start_tracker()
+    tracker.client().register(7001, [Content(str(n).encode(), str(n)).record() for n in range(300)])
+    tracker.stop()
+    path = tmp_path / "tracker.db"
+    data = bytearray(path.read_bytes())
+    data[4096 * 4 : 4096 * 12] = os.urandom(4096 * 8)
+    path.write_bytes(data)
+    refused(tmp_path, path, "tracker.db", "damaged")
+    path.write_bytes(data[: 4096 * 3 + 100])
+    refused(tmp_path, path, "tracker.db")
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("folder_mode", [0o755, 0o777])
+def test_a_database_that_cannot_be_written_is_refused(start_tracker, tmp_path, folder_mode):
+    start_tracker().stop()
+
+    def as_nobody():
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to other users
+        os.chmod(folder, folder_mode)
+        for path in (tmp_path / "tracker.db", programs.BIN / "tracker"):
+            shutil.copy(path, folder)
+        os.chmod(folder + "/tracker.db", 0o444)
+        done = subprocess.run(
+            [folder + "/tracker", "--listen", "127.0.0.1:0", "--db", folder + "/tracker.db"], cwd="/", timeout=30,
+            capture_output=True, preexec_fn=as_nobody, env=programs.environment(folder), check=False,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert b"tracker.db" in done.stderr and (b"permission" in done.stderr or b"read-only" in done.stderr), done.stderr
+
+
+def test_names_that_sqlite_takes_for_something_else_are_files(start_tracker, tmp_path):
+    start_tracker(db=":memory:").stop()
+    assert (tmp_path / ":memory:").exists()
+
+
+def test_an_empty_file_becomes_a_database(start_tracker, tmp_path):
+    (tmp_path / "tracker.db").touch()
+    start_tracker().client().register(7001)
+
+
+# ---- expiry ----
+
+
+def test_silent_peers_lapse_with_what_only_they_held(start_tracker):
+    tracker = start_tracker("--heartbeat", "1", "--expire", "2")
+    silent, alive = tracker.client(), tracker.client()
+    only, both = Content(b"only", "only"), Content(b"both", "both")
+    alive.register(7001, [both.record()])
+    silent.register(7002, [only.record(), both.record("another name")])
+    started = time.monotonic()
+    while time.monotonic() - started < 1.5:
+        alive.heartbeat()
+        assert len(alive.peers()) == 2
+        time.sleep(0.1)
+
+    def lapsed():
+        alive.heartbeat()
+        return len(alive.peers()) == 1
+
+    wait_until(lapsed)
+    assert [(row["name"], row["holders"]) for row in alive.files()] == [("both", 1)]
+    assert alive.owners(only.root) is None
+    assert alive.holder_ids(both) == {alive.identity.id}
+    assert alive.owners(both.root)["names"] == ["both"]
+    client.expect_problem(silent.try_heartbeat(), 404)
+    assert silent.register(7002, [only.record()])["files"] == 1
+    assert len(alive.files()) == 2
+
+
+def test_a_restart_gives_every_registration_a_full_expiry(start_tracker):
+    first = start_tracker("--heartbeat", "1", "--expire", "3")
+    peer = first.client()
+    peer.register(7001, [Content(b"x", "x").record()])
+    time.sleep(2)
+    first.stop()
+    time.sleep(2)
+    second = start_tracker("--heartbeat", "1", "--expire", "3")
+    started = time.monotonic()
+    peer = second.client(peer.identity)
+    while time.monotonic() - started < 2:
+        assert len(peer.peers()) == len(peer.files()) == 1
+        time.sleep(0.1)
+    wait_until(lambda: not peer.peers())
+    assert peer.files() == []
+
+
+# ---- ends ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_closes_the_database(start_tracker, tmp_path, number):
+    tracker = start_tracker()
+    tracker.client().register(7001)
+    tracker.stop(number)
+    assert not (tmp_path / "tracker.db-wal").exists()
+    db = sqlite3.connect(tmp_path / "tracker.db")
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert db.execute("SELECT count(*) FROM peers").fetchone() == (1,)
+    db.close()
+
+
+class Load:
+    """Threads that register peers until the tracker is gone; `acknowledged` are those that were answered 200."""
+
+    def __init__(self, tracker, threads=8):
+        self.tracker = tracker
+        self.acknowledged = {}
+        self.lock = threading.Lock()
+        self.pool = concurrent.futures.ThreadPoolExecutor(threads)
+        self.futures = [self.pool.submit(self.run) for _ in range(threads)]
+
+    def run(self):
+        api = self.tracker.client()
+        while True:
+            api.identity = client.Identity()
+            items = [Content(api.identity.secret + bytes([n]), f"{api.identity.id[:8]}-{n}").record() for n in range(3)]
+            try:
+                answer = api.try_register(7001, items)
+            except requests.RequestException:
+                return
+            if answer.status_code == 503:
+                return
+            expect(answer, 200)
+            with self.lock:
+                self.acknowledged[api.identity.id] = {item["name"] for item in items}
+
+    def join(self):
+        for future in self.futures:
+            future.result(60)
+        self.pool.shutdown()
+
+
+def check_all_there(load, tracker):
+    api = tracker.client()
+    ids = {peer["id"]: peer["files"] for peer in api.peers(limit=1000)}
+    names = {row["name"] for row in api.files(limit=1000)}
+    for identity, files in load.acknowledged.items():
+        assert ids.get(identity) == 3
+        assert files <= names
+
+
+def test_what_was_acknowledged_survives_kill_9(start_tracker, tmp_path):
+    for _ in range(3):
+        tracker = start_tracker()
+        load = Load(tracker)
+        wait_until(lambda load=load: len(load.acknowledged) > 100)
+        tracker.kill()
+        load.join()
+        again = start_tracker()
+        check_all_there(load, again)
+        again.stop()
+        db = sqlite3.connect(tmp_path / "tracker.db")
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        db.close()
+
+
+@pytest.mark.sanitized
+def test_sigterm_under_load_answers_what_is_under_way(start_tracker):
+    tracker = start_tracker()
+    load = Load(tracker)
+    wait_until(lambda: len(load.acknowledged) > 50)
+    tracker.stop()
+    load.join()
+    check_all_there(load, start_tracker())
