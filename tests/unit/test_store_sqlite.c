@@ -1,0 +1,364 @@
+#include "test.h"
+
+#include "limits.h"
+#include "../../tracker/store_sqlite.h"
+#include "timing.h"
+
+#include <unistd.h>
+
+#define EXPIRE_MS 60000u
+
+static char folder[] = "/tmp/enxame-store-XXXXXX";
+static struct store *store;
+
+/* ---- helpers ---- */
+
+static void open_store_at(const char *path, uint64_t expire_ms)
+{
+    struct why why = {""};
+    const struct store_options options = {path, expire_ms, 2};
+    if (store_open(&options, &store, &why) != ERR_OK)
+        fail_msg("%s", why.text);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
+    if (!mkdtemp(folder) || chdir(folder) != 0)
+        return -1;
+    open_store_at("test.db", EXPIRE_MS);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    store_close(store);
+    store = NULL;
+    static const char *const left[] = {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        unlink(left[i]);
+    return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
+}
+
+static struct content content_of(unsigned number)
+{
+    struct content content = {.size = 7};
+    memcpy(content.root, &number, sizeof number);
+    return content;
+}
+
+/* Files `first` to `first + count - 1`, named "file <number>.txt". */
+static void add_files(struct file_list *list, unsigned first, unsigned count)
+{
+    char name[32];
+    for (unsigned number = first; number < first + count; number++) {
+        struct content content = content_of(number);
+        snprintf(name, sizeof name, "file %06u.txt", number);
+        assert_int_equal(file_list_add(list, name, &content, true), ERR_OK);
+    }
+}
+
+static struct store_write apply(struct store_write write)
+{
+    struct store_write *writes[] = {&write};
+    store_apply(store, writes, 1, NULL);
+    return write;
+}
+
+static struct register_request registration_of(uint8_t peer, unsigned first, unsigned count)
+{
+    struct register_request request = {.id = {peer}, .address = {{[10] = 0xff, 0xff, 10, 0, 0, peer}, 7000}};
+    add_files(&request.files, first, count);
+    return request;
+}
+
+static struct store_write put(uint8_t peer, unsigned first, unsigned count)
+{
+    struct register_request request = registration_of(peer, first, count);
+    struct store_write write = apply((struct store_write){.op = STORE_REGISTER, .registration = &request});
+    register_request_free(&request);
+    return write;
+}
+
+static struct store_write change(uint8_t peer, struct files_request *files)
+{
+    struct store_write write = apply((struct store_write){.op = STORE_FILES, .id = {peer}, .files = files});
+    files_request_free(files);
+    return write;
+}
+
+static struct store_write add(uint8_t peer, unsigned first, unsigned count)
+{
+    struct files_request files = {0};
+    add_files(&files.add, first, count);
+    return change(peer, &files);
+}
+
+static struct store_write beat(uint8_t peer)
+{
+    return apply((struct store_write){.op = STORE_HEARTBEAT, .id = {peer}});
+}
+
+static size_t sweep_all(void)
+{
+    size_t sweeps = 0;
+    bool more = true;
+    for (; more; sweeps++) {
+        struct store_write write = apply((struct store_write){.op = STORE_SWEEP});
+        assert_int_equal(write.err, ERR_OK);
+        more = write.more;
+    }
+    return sweeps;
+}
+
+static int64_t number(const char *sql)
+{
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_prepare_v2(store->writer.db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+static void execute(const char *sql)
+{
+    assert_int_equal(sqlite3_exec(store->writer.db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+static size_t found(const char *pattern)
+{
+    struct file_list list;
+    assert_int_equal(store_search(store, pattern, NULL, ITEMS_MAX, &list), ERR_OK);
+    size_t count = list.count;
+    file_list_free(&list);
+    return count;
+}
+
+/* Nothing is left that nobody holds, the index knows just the names, and each peer's count is true. */
+static void assert_consistent(void)
+{
+    assert_int_equal(number("SELECT count(*) FROM names WHERE key NOT IN (SELECT name FROM holdings)"), 0);
+    assert_int_equal(number("SELECT count(*) FROM contents WHERE key NOT IN (SELECT content FROM names)"), 0);
+    assert_int_equal(number("SELECT count(*) FROM holdings WHERE peer NOT IN (SELECT key FROM peers)"), 0);
+    assert_int_equal(number("SELECT count(*) FROM holdings WHERE name NOT IN (SELECT key FROM names)"), 0);
+    assert_int_equal(number("SELECT count(*) FROM search WHERE text MATCH '\"txt\"'"),
+                     number("SELECT count(*) FROM names"));
+    assert_int_equal(number("SELECT count(*) FROM peers p WHERE id IS NOT NULL AND"
+                            " files <> (SELECT count(*) FROM holdings WHERE peer = p.key)"),
+                     0);
+}
+
+/* ---- tests ---- */
+
+static void registering_again_writes_only_what_changed(void **state)
+{
+    (void)state;
+    assert_int_equal(put(1, 0, 100).files_held, 100);
+    int64_t before = number("SELECT total_changes()");
+    assert_int_equal(put(1, 0, 100).files_held, 100);
+    assert_in_range(number("SELECT total_changes()") - before, 1, 2);
+    assert_int_equal(put(1, 50, 100).files_held, 100);
+    assert_int_equal(found(NULL), 100);
+    assert_int_equal(found("file 000149"), 1);
+    assert_int_equal(found("file 000049"), 0);
+    assert_consistent();
+}
+
+static void a_peer_with_many_files_is_replaced_and_removed_by_small_writes(void **state)
+{
+    (void)state;
+    put(1, 0, 1000);
+    assert_int_equal(add(1, 1000, 1000).files_held, 2000);
+    put(2, 1999, 1);
+    int64_t before = number("SELECT total_changes()");
+    assert_int_equal(put(1, 1500, 2).files_held, 2);
+    assert_in_range(number("SELECT total_changes()") - before, 1, 10);
+    assert_int_equal(found(NULL), 3);
+    assert_true(sweep_all() >= 4);
+    assert_int_equal(number("SELECT count(*) FROM names"), 3);
+    assert_consistent();
+    assert_int_equal(apply((struct store_write){.op = STORE_UNREGISTER, .id = {2}}).err, ERR_OK);
+    assert_int_equal(found("file 001999"), 0);
+    sweep_all();
+    assert_int_equal(number("SELECT count(*) FROM peers"), 1);
+    assert_consistent();
+}
+
+static void what_many_hold_stays_until_the_last_one_leaves(void **state)
+{
+    (void)state;
+    for (uint8_t peer = 1; peer <= 5; peer++)
+        put(peer, 0, 10);
+    for (uint8_t peer = 1; peer < 5; peer++)
+        apply((struct store_write){.op = STORE_UNREGISTER, .id = {peer}});
+    sweep_all();
+    assert_int_equal(found("*.txt"), 10);
+    apply((struct store_write){.op = STORE_UNREGISTER, .id = {5}});
+    assert_int_equal(found("*.txt"), 0);
+    sweep_all();
+    assert_int_equal(number("SELECT count(*) FROM contents"), 0);
+    assert_consistent();
+}
+
+static void a_write_that_fails_spoils_no_other_of_its_batch(void **state)
+{
+    (void)state;
+    struct register_request good = registration_of(1, 0, 3), rival = registration_of(1, 3, 3);
+    struct register_request last = registration_of(2, 6, 3);
+    rival.has_instance = true;
+    rival.address.port = 7777;
+    struct store_write batch[] = {
+        {.op = STORE_REGISTER, .registration = &good},
+        {.op = STORE_REGISTER, .registration = &rival},
+        {.op = STORE_HEARTBEAT, .id = {9}},
+        {.op = STORE_REGISTER, .registration = &last},
+    };
+    struct store_write *writes[] = {&batch[0], &batch[1], &batch[2], &batch[3]};
+    assert_int_equal(store_apply(store, writes, 4, NULL), ERR_OK);
+    assert_int_equal(batch[0].err, ERR_OK);
+    assert_int_equal(batch[1].err, ERR_CONFLICT);
+    assert_int_equal(batch[2].err, ERR_NOT_FOUND);
+    assert_int_equal(batch[3].err, ERR_OK);
+    assert_int_equal(found(NULL), 6);
+    register_request_free(&good);
+    register_request_free(&rival);
+    register_request_free(&last);
+    assert_consistent();
+}
+
+static void too_many_files_are_refused_whole(void **state)
+{
+    (void)state;
+    put(1, 0, 3);
+    execute("UPDATE peers SET files = 1999999");
+    assert_int_equal(add(1, 100, 1).err, ERR_OK);
+    assert_int_equal(add(1, 200, 1).err, ERR_TOO_LARGE);
+    assert_int_equal(found(NULL), 4);
+    assert_int_equal(found("file 000200"), 0);
+}
+
+static void a_full_disk_refuses_writes_and_answers_reads(void **state)
+{
+    (void)state;
+    put(1, 0, 100);
+    execute("PRAGMA max_page_count = 1"); /* as many as there are */
+    uint64_t started_ms = timing_now_ms();
+    assert_int_equal(add(1, 100, 1000).err, ERR_NOSPACE);
+    assert_int_equal(found(NULL), 100);
+    int64_t stopped = store_sqlite_now(store);
+    while (timing_now_ms() < started_ms + 20)
+        usleep(1000);
+    assert_int_equal(store_sqlite_now(store), stopped); /* nobody lapses meanwhile */
+    execute("PRAGMA max_page_count = 1000000");
+    assert_int_equal(add(1, 100, 1000).err, ERR_OK);
+    assert_in_range(store_sqlite_now(store), stopped, stopped + 1000);
+    assert_int_equal(found("file 001"), 100);
+    assert_consistent();
+}
+
+static void lapsed_peers_are_hidden_before_the_sweep(void **state)
+{
+    (void)state;
+    put(1, 0, 3);
+    put(2, 2, 3);
+    execute("UPDATE peers SET seen_ms = seen_ms - 60001 WHERE port = 7000 AND id < x'02'");
+    struct peer_list peers;
+    assert_int_equal(store_peers(store, NULL, 10, &peers), ERR_OK);
+    assert_int_equal(peers.count, 1);
+    peer_list_free(&peers);
+    assert_int_equal(found(NULL), 3);
+    struct content_holders holders;
+    struct content content = content_of(0);
+    assert_int_equal(store_holders(store, content.root, NULL, 10, &holders), ERR_NOT_FOUND);
+    content_holders_free(&holders);
+    content = content_of(2);
+    assert_int_equal(store_holders(store, content.root, NULL, 10, &holders), ERR_OK);
+    assert_int_equal(holders.holders_total, 1);
+    content_holders_free(&holders);
+    assert_int_equal(beat(1).err, ERR_NOT_FOUND);
+    assert_int_equal(beat(2).err, ERR_OK);
+    struct store_write sweep = apply((struct store_write){.op = STORE_SWEEP});
+    assert_int_equal(sweep.expired, 1);
+    assert_int_equal(number("SELECT count(*) FROM peers"), 1);
+    assert_consistent();
+}
+
+static void a_restart_keeps_everything_and_restarts_the_clock(void **state)
+{
+    (void)state;
+    put(1, 0, 3);
+    put(2, 0, 1000);
+    add(2, 1000, 500);
+    apply((struct store_write){.op = STORE_UNREGISTER, .id = {2}});
+    execute("UPDATE peers SET seen_ms = 5 WHERE id IS NOT NULL");
+    store_close(store);
+    open_store_at("test.db", EXPIRE_MS);
+    assert_int_equal(found(NULL), 3);
+    assert_int_equal(beat(1).err, ERR_OK);
+    sweep_all();
+    assert_int_equal(number("SELECT count(*) FROM peers"), 1);
+    assert_consistent();
+}
+
+static int plan_line(void *context, int columns, char **values, char **names)
+{
+    (void)columns;
+    (void)names;
+    const char *detail = values[3];
+    const char *statement = context;
+    /* A SCAN is allowed over an index that is read in order from where the page begins, and over temporary results. */
+    if (strncmp(detail, "SCAN ", 5) == 0 && !strstr(detail, "VIRTUAL TABLE INDEX") && !strstr(detail, "CONSTANT ROW") &&
+        !strstr(statement, "count(*)"))
+        fail_msg("%s: %s", statement, detail);
+    return 0;
+}
+
+static void every_statement_is_served_by_an_index(void **state)
+{
+    (void)state;
+    for (int i = SQL_PEER_FIND; i < SQL_STATEMENTS_END; i++) {
+        char *explained = NULL;
+        const char *sql = store_sqlite_sql((enum statement)i);
+        if (strcmp(sql, "BEGIN") == 0 || strcmp(sql, "COMMIT") == 0)
+            continue;
+        assert_true(asprintf(&explained, "EXPLAIN QUERY PLAN %s", sql) > 0);
+        assert_int_equal(sqlite3_exec(store->writer.db, explained, plan_line, (void *)(uintptr_t)sql, NULL), SQLITE_OK);
+        free(explained);
+    }
+}
+
+static void a_malformed_cursor_is_invalid(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"x", "-1", "", "1 ", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct file_list files;
+        struct peer_list peers;
+        assert_int_equal(store_search(store, NULL, wrong[i], 10, &files), ERR_INVALID);
+        assert_int_equal(store_peers(store, wrong[i], 10, &peers), ERR_INVALID);
+        file_list_free(&files);
+        peer_list_free(&peers);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(registering_again_writes_only_what_changed),
+        TEST(a_peer_with_many_files_is_replaced_and_removed_by_small_writes),
+        TEST(what_many_hold_stays_until_the_last_one_leaves),
+        TEST(a_write_that_fails_spoils_no_other_of_its_batch),
+        TEST(too_many_files_are_refused_whole),
+        TEST(a_full_disk_refuses_writes_and_answers_reads),
+        TEST(lapsed_peers_are_hidden_before_the_sweep),
+        TEST(a_restart_keeps_everything_and_restarts_the_clock),
+        TEST(every_statement_is_served_by_an_index),
+        TEST(a_malformed_cursor_is_invalid),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
