@@ -1,0 +1,453 @@
+/*
+ * The list of downloads, a thread for each that runs, and one thread (the finder) that asks the tracker for holders on
+ * behalf of all.
+ */
+#include "downloads.h"
+
+#include "download.h"
+#include "limits.h"
+#include "log.h"
+#include "names.h"
+#include "timing.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How often the tracker is asked: soon again while there is no holder, less and less; now and then while all goes well. */
+#define FIND_FIRST_MS 500u
+#define FIND_MAX_MS 10000u
+#define HOLDERS_ASKED 100u
+
+/* One row of the list. */
+struct entry {
+    struct downloads *owner;
+    struct download *download;
+    pthread_t thread;
+    bool has_thread;
+    uint64_t next_find_ms, find_interval_ms;
+};
+
+struct downloads {
+    struct downloads_options options;
+    struct bans bans;
+    struct tracker_client *client; /* the finder's */
+    pthread_t finder;
+    bool has_finder;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    bool stopping;
+    struct entry **entries;
+    size_t count, capacity, active;
+    download_finished *finished;
+    void *finished_context;
+};
+
+/* ---- finding holders ---- */
+
+static void ask_tracker(struct downloads *downloads, struct entry *entry)
+{
+    const struct content *content = download_content(entry->download);
+    struct content_holders holders = {0};
+    struct why why;
+    enum err err = tracker_holders(downloads->client, content->root, &content->size, HOLDERS_ASKED, &holders, &why);
+
+    if (err == ERR_OK)
+        download_offer(entry->download, holders.holders, holders.holder_count);
+    else
+        download_note_tracker(entry->download, err == ERR_NOT_FOUND ? "the tracker knows no holder" : why.text);
+    content_holders_free(&holders);
+}
+
+/* The entry that is due for a question, or NULL; the lock is held.  Entries stay until downloads_free(). */
+static struct entry *find_due(struct downloads *downloads, uint64_t now_ms)
+{
+    for (size_t i = 0; i < downloads->count; i++) {
+        struct entry *entry = downloads->entries[i];
+        size_t usable;
+
+        if (entry->next_find_ms > now_ms || !download_wants_holders(entry->download, &usable))
+            continue;
+        if (usable > 0 || entry->find_interval_ms >= FIND_MAX_MS)
+            entry->find_interval_ms = FIND_MAX_MS;
+        else
+            entry->find_interval_ms = entry->find_interval_ms == 0 ? FIND_FIRST_MS : entry->find_interval_ms * 2;
+        entry->next_find_ms = now_ms + entry->find_interval_ms;
+        return entry;
+    }
+    return NULL;
+}
+
+static void *find(void *context)
+{
+    struct downloads *downloads = context;
+
+    pthread_mutex_lock(&downloads->lock);
+    while (!downloads->stopping) {
+        struct entry *entry = find_due(downloads, timing_now_ms());
+
+        if (entry == NULL) {
+            /* While nothing runs there is nothing to look for. */
+            (void)timing_wait(&downloads->changed, &downloads->lock, downloads->active > 0 ? 20 : 5000);
+            continue;
+        }
+        pthread_mutex_unlock(&downloads->lock);
+        ask_tracker(downloads, entry);
+        pthread_mutex_lock(&downloads->lock);
+    }
+    pthread_mutex_unlock(&downloads->lock);
+    return NULL;
+}
+
+/* ---- running ---- */
+
+static void *run_entry(void *context)
+{
+    struct entry *entry = context;
+    struct downloads *downloads = entry->owner;
+    struct download_report report;
+    download_finished *finished;
+    bool stopping;
+
+    pthread_mutex_lock(&downloads->lock);
+    while (downloads->active >= DOWNLOADS_ACTIVE_MAX && !downloads->stopping)
+        pthread_cond_wait(&downloads->changed, &downloads->lock);
+    downloads->active++;
+    stopping = downloads->stopping;
+    pthread_cond_broadcast(&downloads->changed);
+    pthread_mutex_unlock(&downloads->lock);
+
+    if (!stopping)
+        download_run(entry->download);
+
+    pthread_mutex_lock(&downloads->lock);
+    downloads->active--;
+    finished = downloads->stopping ? NULL : downloads->finished;
+    pthread_cond_broadcast(&downloads->changed);
+    pthread_mutex_unlock(&downloads->lock);
+    if (finished != NULL && download_report(entry->download, &report) == ERR_OK) {
+        finished(downloads->finished_context, &report);
+        download_report_free(&report);
+    }
+    return NULL;
+}
+
+static struct entry *find_entry(struct downloads *downloads, uint64_t number)
+{
+    for (size_t i = 0; i < downloads->count; i++) {
+        if (download_number(downloads->entries[i]->download) == number)
+            return downloads->entries[i];
+    }
+    return NULL;
+}
+
+/* Adds the download, which it takes over also on an error; the lock is held. */
+static enum err add_entry(struct downloads *downloads, struct download *download)
+{
+    struct entry *entry = calloc(1, sizeof *entry), **grown;
+
+    if (entry == NULL)
+        goto out;
+    entry->owner = downloads;
+    entry->download = download;
+    if (downloads->count == downloads->capacity) {
+        grown = realloc(downloads->entries, (downloads->capacity * 2 + 8) * sizeof(struct entry *));
+        if (grown == NULL)
+            goto out;
+        downloads->entries = grown;
+        downloads->capacity = downloads->capacity * 2 + 8;
+    }
+    if (!download_is_over(download)) {
+        if (pthread_create(&entry->thread, NULL, run_entry, entry) != 0)
+            goto out;
+        entry->has_thread = true;
+    }
+    downloads->entries[downloads->count++] = entry;
+    pthread_cond_broadcast(&downloads->changed);
+    return ERR_OK;
+out:
+    free(entry);
+    download_free(download);
+    return ERR_NOMEM;
+}
+
+/* A failed download begins anew under its number; the lock is held, and let go of meanwhile. */
+static void drop_entry(struct downloads *downloads, struct entry *entry)
+{
+    for (size_t i = 0; i < downloads->count; i++) {
+        if (downloads->entries[i] == entry) {
+            memmove(&downloads->entries[i], &downloads->entries[i + 1],
+                    (downloads->count - i - 1) * sizeof(struct entry *));
+            downloads->count--;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&downloads->lock);
+    if (entry->has_thread)
+        (void)pthread_join(entry->thread, NULL);
+    download_free(entry->download);
+    free(entry);
+    pthread_mutex_lock(&downloads->lock);
+}
+
+/* ---- life ---- */
+
+enum err downloads_new(const struct downloads_options *options, struct downloads **ret)
+{
+    struct downloads *downloads = calloc(1, sizeof *downloads);
+
+    if (downloads == NULL)
+        return ERR_NOMEM;
+    downloads->options = *options;
+    bans_init(&downloads->bans);
+    (void)pthread_mutex_init(&downloads->lock, NULL);
+    (void)timing_condition_init(&downloads->changed);
+    if (options->trackers != NULL) {
+        downloads->client = tracker_client_new(options->trackers, options->clock, state_identity(options->state));
+        if (downloads->client == NULL || pthread_create(&downloads->finder, NULL, find, downloads) != 0) {
+            downloads_free(downloads);
+            return ERR_NOMEM;
+        }
+        downloads->has_finder = true;
+    }
+    *ret = downloads;
+    return ERR_OK;
+}
+
+void downloads_free(struct downloads *downloads)
+{
+    if (downloads == NULL)
+        return;
+    pthread_mutex_lock(&downloads->lock);
+    downloads->stopping = true;
+    for (size_t i = 0; i < downloads->count; i++)
+        download_stop(downloads->entries[i]->download);
+    pthread_cond_broadcast(&downloads->changed);
+    pthread_mutex_unlock(&downloads->lock);
+    if (downloads->has_finder) {
+        tracker_client_cancel(downloads->client);
+        (void)pthread_join(downloads->finder, NULL);
+    }
+    tracker_client_free(downloads->client);
+    for (size_t i = 0; i < downloads->count; i++) {
+        struct entry *entry = downloads->entries[i];
+
+        if (entry->has_thread)
+            (void)pthread_join(entry->thread, NULL);
+        download_free(entry->download);
+        free(entry);
+    }
+    free(downloads->entries);
+    (void)pthread_mutex_destroy(&downloads->lock);
+    (void)pthread_cond_destroy(&downloads->changed);
+    free(downloads);
+}
+
+void downloads_set_finished(struct downloads *downloads, download_finished *finished, void *context)
+{
+    pthread_mutex_lock(&downloads->lock);
+    downloads->finished = finished;
+    downloads->finished_context = context;
+    pthread_mutex_unlock(&downloads->lock);
+}
+
+/* ---- starting ---- */
+
+/* Where the file goes and the name it is shared under, as new texts. */
+static enum err resolve(struct downloads *downloads, const struct download_request *request, struct download_row *row,
+                        struct why *why)
+{
+    const char *target = request->target == NULL ? request->name : request->target, *name = target;
+    struct why detail;
+    int length;
+
+    if (target[0] == '/') {
+        name = names_base(target);
+        if (name[0] == '\0')
+            return why_set(why, ERR_INVALID, "%s is a folder: give the file's name, too", target);
+        if (names_check(name, strlen(name), NULL) != ERR_OK)
+            name = request->name;
+        row->target = strdup(target);
+    } else {
+        if (names_check(target, strlen(target), &detail) != ERR_OK)
+            return why_set(why, ERR_INVALID, "%s: to save outside the download folder, give an absolute path",
+                           detail.text);
+        length = asprintf(&row->target, "%s/%s", state_dir(downloads->options.state), target);
+        if (length < 0)
+            row->target = NULL;
+    }
+    row->name = strdup(name);
+    row->content = request->content;
+    if (row->target == NULL || row->name == NULL)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    if (strlen(row->target) >= sizeof((struct download_report *)NULL)->target)
+        return why_set(why, ERR_TOO_LARGE, "the path of the target is too long");
+    return ERR_OK;
+}
+
+/* A file of another size is certainly another file; one of the same size is hashed by the download itself. */
+static enum err check_target(const struct download_row *row, struct why *why)
+{
+    struct stat status;
+
+    if (lstat(row->target, &status) != 0)
+        return ERR_OK;
+    if (S_ISREG(status.st_mode) && (uint64_t)status.st_size == row->content.size)
+        return ERR_OK;
+    return why_set(why, ERR_EXISTS, "%s exists and is another file: it is kept; choose another place with 'as PATH'",
+                   row->target);
+}
+
+/* The lock is held. */
+static enum err start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+{
+    struct entry *entry = find_entry(downloads, row->number);
+    struct download *download;
+    enum err err;
+
+    *ret_number = row->number;
+    if (entry != NULL && !download_is_over(entry->download))
+        return ERR_OK;
+    if (entry != NULL)
+        drop_entry(downloads, entry);
+    err = download_new(&downloads->options, &downloads->bans, row, &download);
+    return err == ERR_OK ? add_entry(downloads, download) : err;
+}
+
+/* The content is shared from this machine already, and no other place was asked for. */
+static enum err start_done(struct downloads *downloads, struct download_row *row, const char *path,
+                           uint64_t *ret_number)
+{
+    struct download *download;
+    enum err err = state_add_download(downloads->options.state, row);
+
+    if (err != ERR_OK)
+        return err;
+    *ret_number = row->number;
+    (void)state_forget_download(downloads->options.state, row->number);
+    err = download_new_done(row, path, &download);
+    return err == ERR_OK ? add_entry(downloads, download) : err;
+}
+
+enum err downloads_start(struct downloads *downloads, const struct download_request *request, uint64_t *ret_number,
+                         struct why *why)
+{
+    struct download_row row = {0};
+    struct share share = {0};
+    enum err err = resolve(downloads, request, &row, why);
+
+    if (err != ERR_OK)
+        goto out;
+    if (request->target == NULL && library_find(downloads->options.library, &request->content, &share) == ERR_OK &&
+        share.complete && access(share.path, R_OK) == 0) {
+        pthread_mutex_lock(&downloads->lock);
+        err = start_done(downloads, &row, share.path, ret_number);
+        pthread_mutex_unlock(&downloads->lock);
+        goto out;
+    }
+    err = check_target(&row, why);
+    if (err != ERR_OK)
+        goto out;
+    err = state_add_download(downloads->options.state, &row);
+    if (err == ERR_OK) {
+        pthread_mutex_lock(&downloads->lock);
+        err = start_row(downloads, &row, ret_number);
+        pthread_mutex_unlock(&downloads->lock);
+    }
+    if (err != ERR_OK)
+        (void)why_set(why, err, "%s: the download could not be started: %s", request->name, err_name(err));
+out:
+    share_free(&share);
+    download_row_free(&row);
+    return err;
+}
+
+size_t downloads_resume_all(struct downloads *downloads)
+{
+    struct download_row *rows = NULL;
+    size_t count = 0, resumed = 0;
+    uint64_t number;
+
+    if (state_list_downloads(downloads->options.state, &rows, &count) != ERR_OK)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!rows[i].done) {
+            pthread_mutex_lock(&downloads->lock);
+            resumed += start_row(downloads, &rows[i], &number) == ERR_OK;
+            pthread_mutex_unlock(&downloads->lock);
+        }
+        download_row_free(&rows[i]);
+    }
+    free(rows);
+    return resumed;
+}
+
+/* ---- looking ---- */
+
+void download_report_free(struct download_report *report)
+{
+    free(report->reports);
+    report->reports = NULL;
+    report->report_count = 0;
+}
+
+enum err downloads_report(struct downloads *downloads, uint64_t number, struct download_report *ret)
+{
+    struct entry *entry;
+    enum err err = ERR_NOT_FOUND;
+
+    pthread_mutex_lock(&downloads->lock);
+    entry = find_entry(downloads, number);
+    if (entry != NULL)
+        err = download_report(entry->download, ret);
+    pthread_mutex_unlock(&downloads->lock);
+    return err;
+}
+
+enum err downloads_list(struct downloads *downloads, struct download_report **ret, size_t *ret_count)
+{
+    enum err err = ERR_OK;
+
+    pthread_mutex_lock(&downloads->lock);
+    *ret_count = 0;
+    *ret = calloc(downloads->count + 1, sizeof **ret);
+    if (*ret == NULL)
+        err = ERR_NOMEM;
+    for (size_t i = 0; err == ERR_OK && i < downloads->count; i++)
+        err = download_report(downloads->entries[i]->download, &(*ret)[(*ret_count)++]);
+    pthread_mutex_unlock(&downloads->lock);
+    return err;
+}
+
+bool downloads_wait(struct downloads *downloads, uint64_t number, uint64_t timeout_ms)
+{
+    uint64_t end = timing_now_ms() + timeout_ms;
+    bool over = false;
+
+    pthread_mutex_lock(&downloads->lock);
+    while (!over) {
+        struct entry *entry = find_entry(downloads, number);
+        uint64_t now = timing_now_ms();
+
+        over = entry == NULL || download_is_over(entry->download);
+        if (over || now >= end)
+            break;
+        (void)timing_wait(&downloads->changed, &downloads->lock, end - now);
+    }
+    pthread_mutex_unlock(&downloads->lock);
+    return over;
+}
+
+struct part_file *downloads_part(struct downloads *downloads, const struct content *content)
+{
+    struct part_file *part = NULL;
+
+    pthread_mutex_lock(&downloads->lock);
+    for (size_t i = 0; part == NULL && i < downloads->count; i++) {
+        if (content_equal(download_content(downloads->entries[i]->download), content))
+            part = download_part(downloads->entries[i]->download);
+    }
+    pthread_mutex_unlock(&downloads->lock);
+    return part;
+}
