@@ -1,5 +1,5 @@
 /*
- * What a person sees: the only file that knows libedit.  Results go to standard output, messages and progress to standard
+ * What a person sees.  Results go to standard output, messages and progress to standard
  * error.  On a terminal, messages from other threads and progress lines never garble the line being typed: they are
  * queued, the line is wiped, they are printed, and the line is drawn again.
  */
@@ -13,7 +13,10 @@
 
 struct terminal;
 
-/* Completes `text` (the word before the cursor; `line` is all up to it): fills in up to `capacity` new texts. */
+/*
+ * Completes `text` (the word before the cursor, without its quotes; `line` is all up to the cursor): fills in up to `capacity`
+ * words that begin with it, which the caller frees and quotes.
+ */
 typedef size_t terminal_complete(void *context, const char *line, const char *text, char **ret_texts, size_t capacity);
 
 /* `prompts`: read lines with libedit (standard input and standard output are terminals). */
@@ -28,10 +31,16 @@ void terminal_set_history(struct terminal *terminal, const char *path);
  * called.  Ctrl-C on a line being typed wipes it and gives "".  Main thread only.
  */
 char *terminal_read_line(struct terminal *terminal);
-/* From any thread or signal handler: ends the wait of terminal_read_line(). */
+/* The same with another prompt, and not kept in the history: for a question.  Only where lines are edited. */
+char *terminal_ask(struct terminal *terminal, const char *question);
+/* From any thread: ends the wait of terminal_read_line(), this one or the next. */
 void terminal_interrupt(struct terminal *terminal);
+/* From any thread: what Ctrl-C does.  Nothing where no line is being typed. */
+void terminal_wipe(struct terminal *terminal);
+/* From any thread: the window's size changed, or the program goes on after it was stopped. */
+void terminal_resized(struct terminal *terminal);
 
-/* A result, on standard output; any thread. */
+/* A result, on standard output; any thread.  What was printed so far is on its way when it returns. */
 __attribute__((format(printf, 2, 3))) void terminal_print(struct terminal *terminal, const char *format, ...);
 /* A message, on standard error, with a newline added; any thread.  Fits log_sink. */
 void terminal_message(void *terminal, const char *line);
@@ -40,6 +49,9 @@ void terminal_message(void *terminal, const char *line);
  * waits, above the prompt while a line is typed); elsewhere a line is printed at most every 2 s, and the last one.
  */
 void terminal_progress(struct terminal *terminal, const char *line);
+/* Whether standard output took all results. */
+bool terminal_output_ok(struct terminal *terminal);
+/* Whether standard error, where progress goes, is a terminal. */
 bool terminal_is_tty(const struct terminal *terminal);
 /* Columns of standard error; 80 where unknown. */
 unsigned terminal_width(const struct terminal *terminal);

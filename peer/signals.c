@@ -1,0 +1,67 @@
+#include "signals.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct signals {
+    signals_callback *callback;
+    void *context;
+    pthread_t thread;
+};
+
+static void fill(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGWINCH);
+    sigaddset(set, SIGCONT);
+    sigaddset(set, SIGUSR2); /* ends the thread */
+}
+
+void signals_block(void)
+{
+    sigset_t set;
+    fill(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void *run(void *context)
+{
+    struct signals *signals = context;
+    sigset_t set;
+    fill(&set);
+    for (;;) {
+        int number;
+        if (sigwait(&set, &number) != 0)
+            continue;
+        if (number == SIGUSR2)
+            return NULL;
+        signals->callback(signals->context, number);
+    }
+}
+
+enum err signals_start(signals_callback *callback, void *context, struct signals **ret)
+{
+    struct signals *signals = calloc(1, sizeof *signals);
+    if (!signals)
+        return ERR_NOMEM;
+    *signals = (struct signals){.callback = callback, .context = context};
+    if (pthread_create(&signals->thread, NULL, run, signals) != 0) {
+        free(signals);
+        return ERR_NOMEM;
+    }
+    *ret = signals;
+    return ERR_OK;
+}
+
+void signals_stop(struct signals *signals)
+{
+    if (!signals)
+        return;
+    pthread_kill(signals->thread, SIGUSR2);
+    pthread_join(signals->thread, NULL);
+    free(signals);
+}
