@@ -1,6 +1,6 @@
 /*
  * A peer's own state, in DIR/.enxame/: who it is, and a small SQLite database (hashes, downloads, what is shared now).
- * state.c owns the folder and the identity, state_db.c the database; no other file of the peer knows SQLite.
+ * state.c owns the folder and the identity, state_*.c the database; no other file of the peer knows SQLite.
  *
  *   DIR/.enxame/lock       held while a peer uses DIR
  *   DIR/.enxame/secret     64 hex digits, mode 0600
@@ -8,7 +8,7 @@
  *   DIR/.enxame/state.db   the database
  *   DIR/.enxame/parts/     bytes of unfinished downloads
  *
- * One lock inside; any thread may call after state_open().  The database keeps the Lamport clock's last value, too.
+ * Locked inside; any thread may call after state_open().  The database keeps the Lamport clock's last value, too.
  */
 #ifndef ENXAME_PEER_STATE_H
 #define ENXAME_PEER_STATE_H
@@ -46,10 +46,18 @@ enum err state_save_clock(struct state *state, uint64_t clock);
 struct stamp {
     uint64_t device, inode, size;
     int64_t mtime_ns, ctime_ns;
+    int64_t taken_ns; /* when the stamp was read, by the clock of files; no part of what is compared */
 };
 /* ERR_INVALID where `fd` is not a regular file. */
 enum err stamp_read(int fd, struct stamp *ret);
+/* Of a path; a symbolic link is ERR_INVALID, as it is not a regular file. */
+enum err stamp_read_path(const char *path, struct stamp *ret);
+/* From what fstatat() gave. */
+struct stat;
+void stamp_from(const struct stat *status, struct stamp *ret);
 bool stamp_equal(const struct stamp *a, const struct stamp *b);
+/* Whether its times are 2 s or more away from when it was read: a later change would leave other times. */
+bool stamp_settled(const struct stamp *stamp);
 
 /* ---- hashes: kept by absolute path ---- */
 
@@ -71,13 +79,20 @@ void hashed_free(struct hashed *hashed);
  */
 enum err state_find_hash(struct state *state, const char *path, const struct stamp *stamp, bool with_layer,
                          struct hashed *ret);
+/*
+ * The stamp is the one read before the bytes were.  Where the disk is full the error says so, but a layer is then kept
+ * among temporary files for state_find_layer(), until the process ends.
+ */
 enum err state_save_hash(struct state *state, const char *path, const struct stamp *stamp, const struct hashed *hashed);
 /* The layer of a file that is shared now; not subject to the rule of 2 s. */
 enum err state_find_layer(struct state *state, const char *path, const struct stamp *stamp, struct hashed *ret);
 
-/* Between these, many saves are one transaction.  They nest by thread of nobody: one caller at a time. */
+/*
+ * Between these, many saves are one transaction; both on the same thread, they nest.  Calls of other threads wait meanwhile.
+ * An error says that hashes saved since then are lost; shares put since then are not.
+ */
 void state_begin(struct state *state);
-void state_commit(struct state *state);
+enum err state_commit(struct state *state);
 
 /* ---- downloads: rows that survive a restart ---- */
 
@@ -93,7 +108,7 @@ struct download_row {
 };
 void download_row_free(struct download_row *row);
 
-/* Adds a row (number is set) or finds the unfinished one with the same content and target. */
+/* Adds a row (number is set), or finds the unfinished one with the same content and target and loads its progress. */
 enum err state_add_download(struct state *state, struct download_row *row);
 enum err state_save_layer(struct state *state, uint64_t number, uint64_t chunk_size, const uint8_t *layer,
                           size_t count);
@@ -128,8 +143,10 @@ size_t state_count_shares(struct state *state);
 
 /*
  * What the tracker has not been told: (name, content) pairs to add and to remove, at most `limit` in all, oldest removals
- * first.  A pair that another row still has is not removed.  state_told() marks exactly that request as told;
- * state_tell_again() marks everything as untold, as when a tracker forgot us.
+ * first; fewer where their names would not fit into one body.  A pair that another row still has is not removed.
+ * state_told() marks exactly that request as told: what changed meanwhile stays untold.  A request that was taken but never
+ * marked may have arrived or not, so its pairs are told again, or removed where they are gone.  state_tell_again() marks
+ * everything as untold, as when a tracker forgot us.
  */
 enum err state_untold(struct state *state, size_t limit, struct files_request *ret);
 enum err state_told(struct state *state, const struct files_request *request);

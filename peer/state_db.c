@@ -1,0 +1,458 @@
+#include "state_internal.h"
+
+#include "limits.h"
+
+#include <sys/stat.h>
+
+#define APPLICATION_ID 0x456e7870 /* "Enxp" */
+/* Up to this size the whole database is looked through at the start; a larger one shows its damage where it is read. */
+#define CHECKED_SIZE_MAX (8u * MIB)
+/* Another program (a shell on the database) may hold the write lock this long. */
+#define BUSY_MS 5000
+
+/*
+ * numbers    the Lamport clock.
+ * hashes     by absolute path, which need not be UTF-8.
+ * downloads  `target` is relative where it lies below DIR, so that DIR can be moved.
+ * layers     of unfinished downloads; apart, as their verified chunks are written every second.
+ */
+static const char schema_1[] =
+    "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE hashes ("
+    "  path BLOB NOT NULL UNIQUE, device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
+    "  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, settled INTEGER NOT NULL, root BLOB NOT NULL,"
+    "  chunk_size INTEGER NOT NULL, layer BLOB) STRICT;"
+    "CREATE TABLE downloads ("
+    "  number INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, size INTEGER NOT NULL, name TEXT NOT NULL,"
+    "  target BLOB NOT NULL, done INTEGER NOT NULL, verified BLOB) STRICT;"
+    "CREATE INDEX downloads_root ON downloads (root);"
+    "CREATE TABLE layers (number INTEGER PRIMARY KEY, chunk_size INTEGER NOT NULL, layer BLOB NOT NULL) STRICT;"
+    "PRAGMA application_id = 0x456e7870;"
+    "PRAGMA user_version = 1;";
+
+/* migrations[n] leads from version n to n + 1 and sets user_version itself. */
+static const char *const migrations[] = {schema_1};
+#define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
+
+/*
+ * pairs   a name of a content: `desired` is what the tracker should have of it (-1 nothing, 0 incomplete, 1 complete),
+ *         `told` what it has (-2: a request was made, but its end is not known).  A pair that is -1 in both goes.
+ *         `hint` is the first 8 bytes of the root: a short index.
+ * shares  which file stands behind a pair.
+ * spares  layers that found no room in the database.
+ */
+static const char schema_now[] =
+    "CREATE TABLE pairs ("
+    "  key INTEGER PRIMARY KEY, name TEXT NOT NULL, root BLOB NOT NULL, size INTEGER NOT NULL, hint INTEGER NOT NULL,"
+    "  desired INTEGER NOT NULL, told INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX pairs_name ON pairs (name);"
+    "CREATE INDEX pairs_hint ON pairs (hint);"
+    "CREATE INDEX pairs_untold ON pairs (desired) WHERE desired <> told;"
+    "CREATE TABLE shares ("
+    "  path BLOB NOT NULL, pair INTEGER NOT NULL, complete INTEGER NOT NULL, device INTEGER NOT NULL,"
+    "  inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,"
+    "  taken_ns INTEGER NOT NULL, PRIMARY KEY (path, pair)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX shares_pair ON shares (pair);"
+    "CREATE TABLE spares ("
+    "  path BLOB PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
+    "  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, root BLOB NOT NULL, chunk_size INTEGER NOT NULL,"
+    "  layer BLOB NOT NULL) STRICT;";
+
+#define STAMP_IS "device = ?2 AND inode = ?3 AND size = ?4 AND mtime_ns = ?5 AND ctime_ns = ?6"
+#define SHARE_COLUMNS                                                                                                  \
+    "SELECT s.path, p.name, p.root, p.size, s.complete, s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns, s.taken_ns"
+
+static const char *const statements[SQL_NOW_END] = {
+    [SQL_CLOCK_FIND] = "SELECT value FROM numbers WHERE name = 'clock'",
+    [SQL_CLOCK_SAVE] = "INSERT INTO numbers VALUES ('clock', ?1)"
+                       " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+    [SQL_HASH_FIND] = "SELECT root, size, chunk_size, NULL FROM hashes WHERE path = ?1 AND settled AND " STAMP_IS,
+    [SQL_HASH_FIND_LAYER] = "SELECT root, size, chunk_size, layer FROM hashes WHERE path = ?1 AND settled >= ?7"
+                            " AND " STAMP_IS,
+    [SQL_HASH_SAVE] = "INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [SQL_DOWNLOAD_ADD] = "INSERT INTO downloads (root, size, name, target, done) VALUES (?1, ?2, ?3, ?4, ?5)"
+                         " RETURNING number",
+    [SQL_DOWNLOAD_FIND] = "SELECT number, verified FROM downloads"
+                          " WHERE root = ?1 AND size = ?2 AND target = ?3 AND NOT done",
+    [SQL_DOWNLOAD_VERIFIED] = "UPDATE downloads SET verified = ?2 WHERE number = ?1 RETURNING 1",
+    [SQL_DOWNLOAD_DONE] = "UPDATE downloads SET done = 1, verified = NULL WHERE number = ?1 RETURNING 1",
+    [SQL_DOWNLOAD_FORGET] = "DELETE FROM downloads WHERE number = ?1 RETURNING 1",
+    [SQL_DOWNLOAD_LIST] = "SELECT number, root, size, name, target, done, verified FROM downloads WHERE number > ?1"
+                          " ORDER BY number LIMIT 1",
+    [SQL_DOWNLOAD_DISTRUST] = "UPDATE downloads SET verified = NULL",
+    [SQL_LAYER_SAVE] = "INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)",
+    [SQL_LAYER_FIND] = "SELECT chunk_size, layer FROM layers WHERE number = ?1",
+    [SQL_LAYER_FORGET] = "DELETE FROM layers WHERE number = ?1",
+    [SQL_PAIR_FIND] = "SELECT key FROM pairs WHERE name = ?1 AND root = ?2 AND size = ?3",
+    [SQL_PAIR_ADD] = "INSERT INTO pairs (name, root, size, hint, desired, told) VALUES (?1, ?2, ?3, ?4, -1, -1)"
+                     " RETURNING key",
+    [SQL_PAIR_REFRESH] = "UPDATE pairs SET desired = coalesce((SELECT max(complete) FROM shares WHERE pair = ?1), -1)"
+                         " WHERE key = ?1",
+    [SQL_PAIR_TOLD] = "UPDATE pairs SET told = ?2 WHERE key = ?1",
+    [SQL_PAIR_FORGET] = "DELETE FROM pairs WHERE key = ?1 AND desired = -1 AND told = -1",
+    [SQL_PAIRS_UNTOLD] = "SELECT key, name, root, size, desired FROM pairs INDEXED BY pairs_untold"
+                         " WHERE desired <> told ORDER BY desired, key LIMIT ?1",
+    [SQL_PAIRS_HAVE_UNTOLD] = "SELECT 1 FROM pairs INDEXED BY pairs_untold WHERE desired <> told LIMIT 1",
+    [SQL_PAIRS_TELL_AGAIN] = "UPDATE pairs SET told = -1 WHERE told <> -1",
+    [SQL_PAIRS_FORGET_GONE] = "DELETE FROM pairs WHERE desired = -1 AND told = -1",
+    [SQL_SHARE_SAME] = "SELECT 1 FROM shares WHERE path = ?1 AND " STAMP_IS " AND pair = ?7 AND complete = ?8",
+    [SQL_SHARE_PUT] = "INSERT OR REPLACE INTO shares VALUES (?1, ?7, ?8, ?2, ?3, ?4, ?5, ?6, ?9)",
+    [SQL_SHARE_DROP] = "DELETE FROM shares WHERE path = ?1 AND pair = ?2",
+    [SQL_SHARE_NAMED] = "SELECT s.pair FROM shares s JOIN pairs p ON p.key = s.pair WHERE s.path = ?1 AND p.name = ?2"
+                        " LIMIT 1",
+    [SQL_SHARE_OTHERS] = "SELECT s.pair FROM shares s JOIN pairs p ON p.key = s.pair"
+                         " WHERE s.path = ?1 AND (p.root <> ?2 OR p.size <> ?3) LIMIT 1",
+    [SQL_SHARE_FIND] = SHARE_COLUMNS " FROM pairs p JOIN shares s ON s.pair = p.key"
+                                     " WHERE p.hint = ?3 AND p.root = ?1 AND p.size = ?2"
+                                     " ORDER BY s.complete DESC LIMIT 1",
+    [SQL_SHARE_LIST] = SHARE_COLUMNS " FROM pairs p CROSS JOIN shares s ON s.pair = p.key"
+                                     " WHERE p.name >= ?1 AND (p.name > ?1 OR s.path > ?2)"
+                                     " ORDER BY p.name, s.path LIMIT ?3",
+    [SQL_SHARE_COUNT] = "SELECT count(*) FROM shares",
+    [SQL_SPARE_SAVE] = "INSERT OR REPLACE INTO spares VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [SQL_SPARE_FIND] = "SELECT root, size, chunk_size, layer FROM spares WHERE path = ?1 AND " STAMP_IS,
+};
+
+/* ---- running statements ---- */
+
+static enum err from_code(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return ERR_OK;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    case SQLITE_FULL:
+        return ERR_NOSPACE;
+    case SQLITE_READONLY:
+        return ERR_READ_ONLY;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_CANTOPEN:
+        return ERR_DENIED;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_TOOBIG:
+        return ERR_TOO_LARGE;
+    default:
+        return ERR_IO;
+    }
+}
+
+struct state_query state_query(struct state_connection *connection, enum state_sql statement)
+{
+    return (struct state_query){connection->statements[statement], SQLITE_OK};
+}
+
+void state_bind_number(struct state_query *query, int index, int64_t value)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_int64(query->statement, index, value);
+}
+
+void state_bind_bytes(struct state_query *query, int index, const void *bytes, size_t length)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_blob64(query->statement, index, bytes, length, SQLITE_STATIC);
+}
+
+void state_bind_text(struct state_query *query, int index, const char *text)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_text(query->statement, index, text, -1, SQLITE_STATIC);
+}
+
+void state_bind_path(struct state_query *query, int index, const char *path)
+{
+    state_bind_bytes(query, index, path, strlen(path));
+}
+
+bool state_query_next(struct state_query *query)
+{
+    if (query->code != SQLITE_OK && query->code != SQLITE_ROW)
+        return false;
+    query->code = sqlite3_step(query->statement);
+    return query->code == SQLITE_ROW;
+}
+
+int64_t state_get_number(struct state_query *query, int column)
+{
+    return sqlite3_column_int64(query->statement, column);
+}
+
+void state_get_bytes(struct state_query *query, int column, void *ret_bytes, size_t length)
+{
+    const void *bytes = sqlite3_column_blob(query->statement, column);
+    if (bytes && (size_t)sqlite3_column_bytes(query->statement, column) == length) {
+        memcpy(ret_bytes, bytes, length);
+        return;
+    }
+    memset(ret_bytes, 0, length);
+    query->code = SQLITE_CORRUPT;
+}
+
+char *state_get_text(struct state_query *query, int column)
+{
+    const char *text = sqlite3_column_blob(query->statement, column);
+    char *copy = strndup(text ? text : "", (size_t)sqlite3_column_bytes(query->statement, column));
+    if (!copy)
+        query->code = SQLITE_NOMEM;
+    return copy;
+}
+
+enum err state_query_end(struct state_query *query)
+{
+    int code = query->code;
+    sqlite3_reset(query->statement);
+    sqlite3_clear_bindings(query->statement);
+    return from_code(code);
+}
+
+enum err state_query_run(struct state_connection *connection, enum state_sql statement)
+{
+    struct state_query query = state_query(connection, statement);
+    state_query_next(&query);
+    return state_query_end(&query);
+}
+
+/* ---- transactions ---- */
+
+enum err state_connection_begin(struct state_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    if (connection->depth++ > 0)
+        return ERR_OK;
+    return from_code(sqlite3_exec(connection->db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+}
+
+enum err state_connection_end(struct state_connection *connection, bool keep)
+{
+    enum err err = ERR_OK;
+    if (--connection->depth == 0) {
+        /* A full disk may have rolled back by itself. */
+        bool lost = sqlite3_get_autocommit(connection->db);
+        if (keep && lost)
+            err = ERR_NOSPACE;
+        else if (keep)
+            err = from_code(sqlite3_exec(connection->db, "COMMIT", NULL, NULL, NULL));
+        if (!sqlite3_get_autocommit(connection->db))
+            sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    pthread_mutex_unlock(&connection->lock);
+    return err;
+}
+
+void state_begin(struct state *state)
+{
+    /* Where this fails, each save stands for itself, and the commit says so. */
+    state_connection_begin(&state->kept);
+    state_connection_begin(&state->now);
+}
+
+enum err state_commit(struct state *state)
+{
+    enum err err_now = state_connection_end(&state->now, true);
+    enum err err = state_connection_end(&state->kept, true);
+    return err ? err : err_now;
+}
+
+/* ---- opening ---- */
+
+static bool connection_init(struct state_connection *connection)
+{
+    pthread_mutexattr_t attributes;
+    if (pthread_mutexattr_init(&attributes))
+        return false;
+    bool done = !pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE) &&
+                !pthread_mutex_init(&connection->lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return done;
+}
+
+static int connection_prepare(struct state_connection *connection, int first, int end)
+{
+    int code = SQLITE_OK;
+    for (int i = first; i < end && code == SQLITE_OK; i++)
+        code = sqlite3_prepare_v3(connection->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                  &connection->statements[i], NULL);
+    return code;
+}
+
+static void connection_close(struct state_connection *connection)
+{
+    if (!connection->db)
+        return;
+    for (size_t i = 0; i < SQL_NOW_END; i++)
+        sqlite3_finalize(connection->statements[i]);
+    sqlite3_close_v2(connection->db);
+    pthread_mutex_destroy(&connection->lock);
+}
+
+static int read_number(sqlite3 *db, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+        *ret = sqlite3_column_int64(statement, 0);
+        code = SQLITE_OK;
+    }
+    sqlite3_finalize(statement);
+    return code;
+}
+
+static int upgrade(sqlite3 *db, int64_t version)
+{
+    int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++)
+        code = sqlite3_exec(db, migrations[version], NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return code;
+}
+
+static enum err explain(int code, const char *path, struct why *why)
+{
+    enum err err = from_code(code);
+    if (err == ERR_CORRUPT)
+        return why_set(
+            why, err,
+            "%s is damaged; it can be moved away: hashes are then made again, and unfinished downloads start "
+            "over",
+            path);
+    return why_set(why, err, "cannot use the database %s: %s", path, err_name(err));
+}
+
+static enum err migrate(sqlite3 *db, const char *path, struct why *why)
+{
+    int64_t application = 0, version = 0, objects = 0;
+    int code = read_number(db, "PRAGMA application_id", &application);
+    if (code == SQLITE_OK)
+        code = read_number(db, "PRAGMA user_version", &version);
+    if (code == SQLITE_OK)
+        code = read_number(db, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (code != SQLITE_OK)
+        return explain(code, path, why);
+    if ((application != APPLICATION_ID && (application || version || objects)) || version < 0)
+        return explain(SQLITE_CORRUPT, path, why);
+    if (version > SCHEMA_VERSION)
+        return why_set(why, ERR_TOO_NEW,
+                       "%s was written by a newer peer (schema %lld, this one knows %lld); use that, or another --dir",
+                       path, (long long)version, (long long)SCHEMA_VERSION);
+    code = version < SCHEMA_VERSION ? upgrade(db, version) : SQLITE_OK;
+    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
+}
+
+static int keep_verdict(void *context, int columns, char **values, char **names)
+{
+    (void)names;
+    bool *sound = context;
+    if (columns > 0 && values[0] && strcmp(values[0], "ok") != 0)
+        *sound = false;
+    return 0;
+}
+
+static int check_small(sqlite3 *db, const char *path)
+{
+    struct stat status;
+    bool sound = true;
+    if (stat(path, &status) || status.st_size > (off_t)CHECKED_SIZE_MAX)
+        return SQLITE_OK;
+    int code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_verdict, &sound, NULL);
+    return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
+}
+
+static enum err open_kept(struct state *state, const char *path, struct why *why)
+{
+    struct state_connection *kept = &state->kept;
+    int code =
+        sqlite3_open_v2(path, &kept->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_busy_timeout(kept->db, BUSY_MS);
+    if (code != SQLITE_OK)
+        return explain(code, path, why);
+    if (sqlite3_db_readonly(kept->db, "main") == 1)
+        return why_set(why, ERR_READ_ONLY, "%s is read-only; make it writable, or choose another --dir", path);
+    enum err err = migrate(kept->db, path, why);
+    if (err)
+        return err;
+    code = check_small(kept->db, path);
+    /* NORMAL: after a power cut the last commits may be gone, which costs some hashing, but never the database. */
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(kept->db,
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;"
+                            "PRAGMA temp_store = FILE; PRAGMA journal_size_limit = 4194304;",
+                            NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = connection_prepare(kept, 0, SQL_KEPT_END);
+    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
+}
+
+/* An empty name is a private file that SQLite removes when it closes it, and writes only when its cache is full. */
+static enum err open_now(struct state *state, struct why *why)
+{
+    struct state_connection *now = &state->now;
+    int code = sqlite3_open_v2(
+        "", &now->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(now->db, "PRAGMA cache_size = -4096; PRAGMA temp_store = FILE;", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(now->db, schema_now, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = connection_prepare(now, SQL_KEPT_END, SQL_NOW_END);
+    if (code != SQLITE_OK)
+        return why_set(why, from_code(code), "cannot make a temporary database: %s", sqlite3_errmsg(now->db));
+    return ERR_OK;
+}
+
+enum err state_db_open(struct state *state, const char *folder, struct why *why)
+{
+    char *path;
+    if (!connection_init(&state->kept) || !connection_init(&state->now) || asprintf(&path, "%s/state.db", folder) < 0)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    enum err err = open_kept(state, path, why);
+    if (!err)
+        err = open_now(state, why);
+    /* Its part files may have been copied before the record of them: they are looked through when they are gone on with. */
+    if (!err && state->copied && (err = state_query_run(&state->kept, SQL_DOWNLOAD_DISTRUST)))
+        why_set(why, err, "cannot write %s: %s", path, err_name(err));
+    free(path);
+    return err;
+}
+
+void state_db_close(struct state *state)
+{
+    connection_close(&state->kept);
+    connection_close(&state->now);
+}
+
+/* ---- the clock ---- */
+
+uint64_t state_clock(struct state *state)
+{
+    pthread_mutex_lock(&state->kept.lock);
+    struct state_query query = state_query(&state->kept, SQL_CLOCK_FIND);
+    int64_t clock = state_query_next(&query) ? state_get_number(&query, 0) : 0;
+    state_query_end(&query);
+    pthread_mutex_unlock(&state->kept.lock);
+    return (uint64_t)clock;
+}
+
+enum err state_save_clock(struct state *state, uint64_t clock)
+{
+    pthread_mutex_lock(&state->kept.lock);
+    struct state_query query = state_query(&state->kept, SQL_CLOCK_SAVE);
+    state_bind_number(&query, 1, (int64_t)clock);
+    state_query_next(&query);
+    enum err err = state_query_end(&query);
+    pthread_mutex_unlock(&state->kept.lock);
+    return err;
+}

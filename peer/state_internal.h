@@ -1,0 +1,103 @@
+/*
+ * Inside of the peer's state: two SQLite connections with their prepared statements, and a way to run them that cannot
+ * forget an error.  Only state*.c include this.
+ *
+ * `kept` is DIR/.enxame/state.db.  `now` is a temporary database of its own with what is shared now: so that a full disk,
+ * which rolls back a transaction of `kept`, loses no share, and looking up a share never waits for a sync.  Each has a lock;
+ * where both are taken, that of `kept` is first.
+ */
+#ifndef ENXAME_PEER_STATE_INTERNAL_H
+#define ENXAME_PEER_STATE_INTERNAL_H
+
+#include "state.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+enum state_sql {
+    SQL_CLOCK_FIND,
+    SQL_CLOCK_SAVE,
+    SQL_HASH_FIND,
+    SQL_HASH_FIND_LAYER,
+    SQL_HASH_SAVE,
+    SQL_DOWNLOAD_ADD,
+    SQL_DOWNLOAD_FIND,
+    SQL_DOWNLOAD_VERIFIED,
+    SQL_DOWNLOAD_DONE,
+    SQL_DOWNLOAD_FORGET,
+    SQL_DOWNLOAD_LIST,
+    SQL_DOWNLOAD_DISTRUST,
+    SQL_LAYER_SAVE,
+    SQL_LAYER_FIND,
+    SQL_LAYER_FORGET,
+    SQL_KEPT_END, /* those above are of `kept`, those below of `now` */
+    SQL_PAIR_FIND = SQL_KEPT_END,
+    SQL_PAIR_ADD,
+    SQL_PAIR_REFRESH,
+    SQL_PAIR_TOLD,
+    SQL_PAIR_FORGET,
+    SQL_PAIRS_UNTOLD,
+    SQL_PAIRS_HAVE_UNTOLD,
+    SQL_PAIRS_TELL_AGAIN,
+    SQL_PAIRS_FORGET_GONE,
+    SQL_SHARE_SAME,
+    SQL_SHARE_PUT,
+    SQL_SHARE_DROP,
+    SQL_SHARE_NAMED,
+    SQL_SHARE_OTHERS,
+    SQL_SHARE_FIND,
+    SQL_SHARE_LIST,
+    SQL_SHARE_COUNT,
+    SQL_SPARE_SAVE,
+    SQL_SPARE_FIND,
+    SQL_NOW_END
+};
+
+struct state_connection {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_NOW_END]; /* NULL where not of this connection */
+    pthread_mutex_t lock;                  /* recursive: held from state_begin() to state_commit() */
+    unsigned depth;                        /* of state_connection_begin() */
+};
+
+struct state {
+    char *dir;
+    int dir_fd;
+    int folder_fd; /* DIR/.enxame */
+    int lock_fd;
+    struct identity identity;
+    bool copied;
+    struct state_connection kept, now;
+};
+
+/* Opens both databases; `folder` is the path of DIR/.enxame.  A copied state does not trust its part files. */
+enum err state_db_open(struct state *state, const char *folder, struct why *why);
+void state_db_close(struct state *state);
+
+/* Lock and begin a transaction; commit (or, with `keep` false, roll back) and unlock.  Inner pairs join the outer one. */
+enum err state_connection_begin(struct state_connection *connection);
+enum err state_connection_end(struct state_connection *connection, bool keep);
+
+/* One run of a prepared statement.  After the first error every call is a no-op, and state_query_end() returns it. */
+struct state_query {
+    sqlite3_stmt *statement;
+    int code;
+};
+struct state_query state_query(struct state_connection *connection, enum state_sql statement);
+/* Values are bound in the order of their parameters, from 1; bytes must last until state_query_end(). */
+void state_bind_number(struct state_query *query, int index, int64_t value);
+void state_bind_bytes(struct state_query *query, int index, const void *bytes, size_t length);
+void state_bind_text(struct state_query *query, int index, const char *text);
+void state_bind_path(struct state_query *query, int index, const char *path);
+/* True where there is a row to read. */
+bool state_query_next(struct state_query *query);
+int64_t state_get_number(struct state_query *query, int column);
+/* Exactly `length` bytes. */
+void state_get_bytes(struct state_query *query, int column, void *ret_bytes, size_t length);
+/* A copy that the caller frees, terminated; NULL and an error where memory ran out. */
+char *state_get_text(struct state_query *query, int column);
+enum err state_query_end(struct state_query *query);
+/* Binds nothing, reads nothing. */
+enum err state_query_run(struct state_connection *connection, enum state_sql statement);
+
+#endif
