@@ -397,6 +397,16 @@ enum err part_file_have(struct part_file *part, struct bitmap *ret, uint64_t *re
     return err;
 }
 
+uint64_t part_file_version(struct part_file *part)
+{
+    uint64_t version;
+
+    pthread_mutex_lock(&part->lock);
+    version = part->version;
+    pthread_mutex_unlock(&part->lock);
+    return version;
+}
+
 void part_file_set_pending(struct part_file *part, uint64_t index, bool pending)
 {
     pthread_mutex_lock(&part->lock);

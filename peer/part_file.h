@@ -39,6 +39,7 @@ uint64_t part_file_done_bytes(struct part_file *part);
 bool part_file_complete(struct part_file *part);
 /* A copy of the map of verified chunks; `ret` is zeroed or initialised.  The version changes with it. */
 enum err part_file_have(struct part_file *part, struct bitmap *ret, uint64_t *ret_version);
+uint64_t part_file_version(struct part_file *part);
 /* The layer for `chunk_size`, a multiple of its own; errors as library_layer(). */
 enum err part_file_layer(struct part_file *part, uint64_t chunk_size, uint8_t **ret_layer, size_t *ret_count);
 
@@ -46,7 +47,7 @@ enum err part_file_layer(struct part_file *part, uint64_t chunk_size, uint8_t **
 void part_file_set_pending(struct part_file *part, uint64_t index, bool pending);
 enum err part_file_pending(struct part_file *part, struct bitmap *ret);
 
-/* Called after each new verified chunk, on the writing thread; set once. */
+/* Called after each new verified chunk, on the writing thread; NULL: no longer. */
 void part_file_set_listener(struct part_file *part, void (*listener)(void *context), void *context);
 
 /* Syncs and records all that is verified; the first error of the syncing thread is reported here, too. */

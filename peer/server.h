@@ -20,7 +20,7 @@ struct server_options {
 
 /* As http_server_start(); serves at once.  All must outlive it. */
 enum err server_start(const struct server_options *options, struct server **ret, struct why *why);
-/* Unfinished downloads are served from now on; set once. */
+/* Unfinished downloads are served from now on; NULL: no longer, and none is in use when it returns. */
 void server_set_downloads(struct server *server, struct downloads *downloads);
 void server_address(const struct server *server, struct address *ret);
 /* Answers what is under way, then ends.  NULL is harmless. */

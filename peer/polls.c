@@ -1,0 +1,187 @@
+#include "polls.h"
+
+#include "limits.h"
+#include "timing.h"
+
+/* New chunks are gathered this long before they are told. */
+#define GATHER_MS 50u
+
+struct poll {
+    struct poll *next;
+    struct http_request *request;
+    struct part_file *part;
+    struct address source;
+    uint64_t since, until_ms;
+};
+
+struct polls {
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    bool stopping, news;
+    struct poll *first;
+    size_t count;
+};
+
+void polls_answer(struct http_request *request, struct part_file *part)
+{
+    struct have_answer answer = {0};
+    enum err err = part_file_have(part, &answer.bitmap, &answer.version);
+
+    answer.chunk_size = part_file_chunk_size(part);
+    if (err == ERR_OK)
+        err = part_file_pending(part, &answer.pending);
+    if (err != ERR_OK)
+        http_reply_problem(request, 500, "internal", "%s", err_name(err));
+    else
+        http_reply_json(request, 200, have_answer_format(&answer));
+    have_answer_free(&answer);
+}
+
+static bool is_due(const struct poll *poll, uint64_t now_ms, bool stopping)
+{
+    return stopping || now_ms >= poll->until_ms || part_file_version(poll->part) != poll->since;
+}
+
+/* Takes what is due off the list. */
+static struct poll *take_due(struct polls *polls, uint64_t now_ms)
+{
+    struct poll *due = NULL, **link = &polls->first;
+
+    while (*link != NULL) {
+        struct poll *poll = *link;
+
+        if (!is_due(poll, now_ms, polls->stopping)) {
+            link = &poll->next;
+            continue;
+        }
+        *link = poll->next;
+        poll->next = due;
+        due = poll;
+        polls->count--;
+    }
+    return due;
+}
+
+static void answer_all(struct poll *due)
+{
+    while (due != NULL) {
+        struct poll *poll = due;
+
+        due = poll->next;
+        polls_answer(poll->request, poll->part);
+        part_file_release(poll->part);
+        free(poll);
+    }
+}
+
+static void *run(void *context)
+{
+    struct polls *polls = context;
+
+    pthread_mutex_lock(&polls->lock);
+    while (!polls->stopping || polls->first != NULL) {
+        struct poll *due = take_due(polls, timing_now_ms());
+
+        polls->news = false;
+        pthread_mutex_unlock(&polls->lock);
+        answer_all(due);
+        pthread_mutex_lock(&polls->lock);
+        if (polls->stopping)
+            continue;
+        if (polls->first == NULL)
+            pthread_cond_wait(&polls->changed, &polls->lock);
+        else if (!polls->news)
+            (void)timing_wait(&polls->changed, &polls->lock, 500); /* some may have run out of time */
+        else
+            (void)timing_wait(&polls->changed, &polls->lock, GATHER_MS);
+    }
+    pthread_mutex_unlock(&polls->lock);
+    return NULL;
+}
+
+enum err polls_new(struct polls **ret)
+{
+    struct polls *polls = calloc(1, sizeof *polls);
+
+    if (polls == NULL)
+        return ERR_NOMEM;
+    (void)pthread_mutex_init(&polls->lock, NULL);
+    (void)timing_condition_init(&polls->changed);
+    if (pthread_create(&polls->thread, NULL, run, polls) != 0) {
+        free(polls);
+        return ERR_NOMEM;
+    }
+    *ret = polls;
+    return ERR_OK;
+}
+
+void polls_stop(struct polls *polls)
+{
+    if (polls == NULL)
+        return;
+    pthread_mutex_lock(&polls->lock);
+    polls->stopping = true;
+    pthread_cond_broadcast(&polls->changed);
+    pthread_mutex_unlock(&polls->lock);
+    (void)pthread_join(polls->thread, NULL);
+}
+
+void polls_free(struct polls *polls)
+{
+    if (polls == NULL)
+        return;
+    (void)pthread_mutex_destroy(&polls->lock);
+    (void)pthread_cond_destroy(&polls->changed);
+    free(polls);
+}
+
+/* Whether one more may wait; the lock is held. */
+static bool has_room(const struct polls *polls, const struct address *source)
+{
+    size_t same = 0;
+
+    if (polls->stopping || polls->count >= POLLS_MAX)
+        return false;
+    for (const struct poll *poll = polls->first; poll != NULL; poll = poll->next)
+        same += address_same_host(&poll->source, source);
+    return same < POLLS_PER_ADDRESS_MAX;
+}
+
+void polls_add(struct polls *polls, struct http_request *request, struct part_file *part, uint64_t since,
+               uint64_t wait_ms)
+{
+    struct poll *poll = calloc(1, sizeof *poll);
+    bool waits;
+
+    pthread_mutex_lock(&polls->lock);
+    waits = poll != NULL && has_room(polls, http_request_source(request));
+    if (waits) {
+        poll->request = request;
+        poll->part = part_file_hold(part);
+        poll->source = *http_request_source(request);
+        poll->since = since;
+        poll->until_ms = timing_now_ms() + wait_ms;
+        poll->next = polls->first;
+        polls->first = poll;
+        polls->count++;
+        http_defer(request);
+        pthread_cond_broadcast(&polls->changed);
+    }
+    pthread_mutex_unlock(&polls->lock);
+    if (waits)
+        return;
+    free(poll);
+    polls_answer(request, part);
+}
+
+void polls_wake(void *context)
+{
+    struct polls *polls = context;
+
+    pthread_mutex_lock(&polls->lock);
+    polls->news = true;
+    if (polls->first != NULL)
+        pthread_cond_broadcast(&polls->changed);
+    pthread_mutex_unlock(&polls->lock);
+}

@@ -1,0 +1,314 @@
+#include "server.h"
+
+#include "files.h"
+#include "limits.h"
+#include "log.h"
+#include "messages.h"
+#include "names.h"
+#include "server_internal.h"
+#include "units.h"
+
+#include <unistd.h>
+
+/* ---- GET /v1/files ---- */
+
+/*
+ * Cursor: the last row's name, and how many rows of that name were listed, as the hex of "name\nnumber".  The rows' paths
+ * would be simpler, but are nobody else's business.
+ */
+struct cursor {
+    char name[NAME_SIZE_MAX + 1]; /* "": from the first */
+    size_t skip;
+};
+
+static char *cursor_format(const struct cursor *cursor)
+{
+    char plain[NAME_SIZE_MAX + 32];
+    size_t length = (size_t)snprintf(plain, sizeof plain, "%s\n%zu", cursor->name, cursor->skip);
+    char *text = malloc(2 * length + 1);
+
+    if (text != NULL)
+        hex_encode((const uint8_t *)plain, length, text);
+    return text;
+}
+
+static bool cursor_parse(const char *text, struct cursor *ret)
+{
+    char plain[NAME_SIZE_MAX + 32], *newline;
+    size_t length = strlen(text) / 2;
+    uint64_t skip;
+
+    if (length >= sizeof plain || !hex_decode(text, length, (uint8_t *)plain))
+        return false;
+    plain[length] = '\0';
+    newline = strchr(plain, '\n');
+    if (newline == NULL || newline > plain + NAME_SIZE_MAX || !units_parse_number(newline + 1, 1, ITEMS_MAX, &skip))
+        return false;
+    *newline = '\0';
+    (void)snprintf(ret->name, sizeof ret->name, "%s", plain);
+    ret->skip = (size_t)skip;
+    return true;
+}
+
+/* A row's room in JSON: root, size, punctuation, and a name that may be escaped. */
+static size_t row_size(const struct share *share)
+{
+    return 180 + 2 * strlen(share->name);
+}
+
+static enum err add_cursor(struct file_list *list, const struct cursor *after)
+{
+    struct cursor cursor = {.skip = 0};
+    const char *last = list->items[list->count - 1].name;
+
+    (void)snprintf(cursor.name, sizeof cursor.name, "%s", last);
+    while (cursor.skip < list->count && strcmp(list->items[list->count - 1 - cursor.skip].name, last) == 0)
+        cursor.skip++;
+    if (strcmp(after->name, last) == 0)
+        cursor.skip += after->skip;
+    list->next = cursor_format(&cursor);
+    return list->next == NULL ? ERR_NOMEM : ERR_OK;
+}
+
+static char *list_files(struct server *server, const struct cursor *after, size_t limit)
+{
+    struct file_list list = {0};
+    struct share *shares = NULL;
+    size_t count = 0, bytes = 0, at = after->skip;
+    char *text = NULL;
+    enum err err;
+
+    /* One more than asked for tells whether there is a next page. */
+    err = state_list_shares(server->options.state, after->name[0] == '\0' ? NULL : after->name, "",
+                            after->skip + limit + 1, &shares, &count);
+    if (err != ERR_OK)
+        return NULL;
+    for (; at < count && list.count < limit && bytes < BODY_SIZE_MAX / 4 * 3; at++) {
+        err = file_list_add(&list, shares[at].name, &shares[at].content, shares[at].complete);
+        if (err != ERR_OK)
+            break;
+        bytes += row_size(&shares[at]);
+    }
+    if (err == ERR_OK && at < count && list.count > 0)
+        err = add_cursor(&list, after);
+    if (err == ERR_OK)
+        text = file_list_format(&list, false);
+    file_list_free(&list);
+    for (size_t i = 0; i < count; i++)
+        share_free(&shares[i]);
+    free(shares);
+    return text;
+}
+
+static void get_files(void *context, struct http_request *request)
+{
+    const char *after = http_request_query(request, "after");
+    struct cursor cursor = {.skip = 0};
+    uint64_t limit;
+
+    if (!http_request_number(request, "limit", 1, ITEMS_MAX, ITEMS_DEFAULT, &limit))
+        return;
+    if (after != NULL && !cursor_parse(after, &cursor)) {
+        http_reply_problem(request, 400, "invalid-query", "after: is not a cursor of this list");
+        return;
+    }
+    http_reply_json(request, 200, list_files(context, &cursor, (size_t)limit));
+}
+
+/* ---- GET /v1/status, /metrics, /healthz ---- */
+
+/* The downloads of this run; the caller frees them.  Nothing where there are none. */
+static size_t list_downloads(struct server *server, struct download_report **ret)
+{
+    size_t count = 0;
+
+    *ret = NULL;
+    (void)pthread_rwlock_rdlock(&server->lock);
+    if (server->downloads != NULL)
+        (void)downloads_list(server->downloads, ret, &count);
+    (void)pthread_rwlock_unlock(&server->lock);
+    return count;
+}
+
+static void free_downloads(struct download_report *reports, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        download_report_free(&reports[i]);
+    free(reports);
+}
+
+static void get_status(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct download_report *reports;
+    size_t count = list_downloads(server, &reports);
+    struct peer_status status = {.clock = lamport_now(server->options.clock),
+                                 .files = state_count_shares(server->options.state),
+                                 .sent_bytes = atomic_load(&server->sent_bytes)};
+    char *text = NULL;
+
+    if (count > ITEMS_MAX)
+        count = ITEMS_MAX;
+    memcpy(status.id, state_identity(server->options.state)->id, HASH_SIZE);
+    status.downloads = calloc(count + 1, sizeof *status.downloads);
+    if (status.downloads != NULL) {
+        status.download_count = count;
+        for (size_t i = 0; i < count; i++) {
+            status.downloads[i] = (struct transfer_status){.name = reports[i].name,
+                                                           .content = reports[i].content,
+                                                           .done_bytes = reports[i].done_bytes,
+                                                           .rate_bytes_s = reports[i].rate_bytes_s,
+                                                           .holders = reports[i].holders,
+                                                           .state = download_state_name(reports[i].state)};
+            status.received_bytes += reports[i].done_bytes - reports[i].resumed_bytes;
+        }
+        text = peer_status_format(&status);
+    }
+    http_reply_json(request, 200, text);
+    free(status.downloads);
+    free_downloads(reports, count);
+}
+
+static void get_metrics(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct download_report *reports;
+    size_t count = list_downloads(server, &reports), active = 0;
+    uint64_t received = 0;
+    char *text = NULL;
+    int length;
+
+    for (size_t i = 0; i < count; i++) {
+        received += reports[i].done_bytes - reports[i].resumed_bytes;
+        active += reports[i].state != DOWNLOAD_DONE && reports[i].state != DOWNLOAD_FAILED;
+    }
+    free_downloads(reports, count);
+    length =
+        asprintf(&text,
+                 "# TYPE enxame_peer_requests_total counter\nenxame_peer_requests_total %llu\n"
+                 "# TYPE enxame_peer_request_errors_total counter\nenxame_peer_request_errors_total %llu\n"
+                 "# TYPE enxame_peer_sent_bytes_total counter\nenxame_peer_sent_bytes_total %llu\n"
+                 "# TYPE enxame_peer_received_bytes_total counter\nenxame_peer_received_bytes_total %llu\n"
+                 "# TYPE enxame_peer_downloads_active gauge\nenxame_peer_downloads_active %zu\n"
+                 "# TYPE enxame_peer_files gauge\nenxame_peer_files %zu\n",
+                 (unsigned long long)atomic_load(&server->requests), (unsigned long long)atomic_load(&server->errors),
+                 (unsigned long long)atomic_load(&server->sent_bytes), (unsigned long long)received, active,
+                 state_count_shares(server->options.state));
+    http_reply_bytes(request, 200, "text/plain; version=0.0.4", length < 0 ? NULL : text,
+                     length < 0 ? 1 : (size_t)length);
+}
+
+static void get_health(void *context, struct http_request *request)
+{
+    (void)context;
+    http_reply_json(request, 200, strdup("{\"status\":\"ok\"}"));
+}
+
+static void observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
+                    uint64_t sent_bytes)
+{
+    struct server *server = context;
+
+    (void)atomic_fetch_add(&server->requests, 1);
+    (void)atomic_fetch_add(&server->sent_bytes, sent_bytes);
+    if (status >= 500)
+        (void)atomic_fetch_add(&server->errors, 1);
+    log_debug("%s %s: %d, %llu bytes in %.1f ms", route == NULL ? "?" : route->method,
+              route == NULL ? "?" : route->path, status, (unsigned long long)sent_bytes, (double)duration_us / 1000);
+}
+
+/* ---- life ---- */
+
+static const struct http_route routes[] = {
+    {"GET", "/v1/files", 0, get_files},
+    {"GET", "/v1/files/{}/data", 0, server_data},
+    {"GET", "/v1/files/{}/layer", 0, server_layer},
+    {"GET", "/v1/files/{}/have", 0, server_have},
+    {"POST", "/v1/files/{}/any", BODY_SIZE_MAX, server_any},
+    {"POST", "/v1/batch", BODY_SIZE_MAX, server_batch},
+    {"GET", "/v1/status", 0, get_status},
+    {"GET", "/metrics", 0, get_metrics},
+    {"GET", "/healthz", 0, get_health},
+};
+
+/* Enough to keep both disks and cards busy; sendfile does the work. */
+static unsigned thread_count(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 2 ? 2 : cores > 4 ? 4 : (unsigned)cores;
+}
+
+enum err server_start(const struct server_options *options, struct server **ret, struct why *why)
+{
+    struct server *server = calloc(1, sizeof *server);
+    struct http_server_options http = {.listen = options->listen,
+                                       .threads = thread_count(),
+                                       .routes = routes,
+                                       .route_count = sizeof routes / sizeof routes[0],
+                                       .context = server,
+                                       .clock = options->clock,
+                                       .allow_hosts = options->allow_hosts,
+                                       .allow_host_count = options->allow_host_count,
+                                       .observe = observe};
+    enum err err = ERR_NOMEM;
+
+    if (server == NULL)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    server->options = *options;
+    (void)pthread_rwlock_init(&server->lock, NULL);
+    server->served = served_new();
+    if (server->served != NULL)
+        err = polls_new(&server->polls);
+    if (err == ERR_OK)
+        err = identity_random(&server->version, sizeof server->version);
+    server->version &= UINT32_MAX;
+    if (err != ERR_OK)
+        (void)why_set(why, err, "%s", err_name(err));
+    else
+        err = http_server_start(&http, &server->http, why);
+    if (err != ERR_OK) {
+        server_stop(server);
+        return err;
+    }
+    *ret = server;
+    return ERR_OK;
+}
+
+void server_set_downloads(struct server *server, struct downloads *downloads)
+{
+    (void)pthread_rwlock_wrlock(&server->lock);
+    server->downloads = downloads;
+    (void)pthread_rwlock_unlock(&server->lock);
+}
+
+void server_address(const struct server *server, struct address *ret)
+{
+    http_server_address(server->http, ret);
+}
+
+void server_stop(struct server *server)
+{
+    if (server == NULL)
+        return;
+    polls_stop(server->polls); /* they would hold up the draining */
+    if (server->http != NULL) {
+        http_server_drain(server->http);
+        http_server_stop(server->http);
+    }
+    polls_free(server->polls);
+    served_free(server->served);
+    (void)pthread_rwlock_destroy(&server->lock);
+    free(server);
+}
+
+struct part_file *server_part(struct server *server, const struct content *content)
+{
+    struct part_file *part = NULL;
+
+    (void)pthread_rwlock_rdlock(&server->lock);
+    if (server->downloads != NULL)
+        part = downloads_part(server->downloads, content);
+    (void)pthread_rwlock_unlock(&server->lock);
+    return part;
+}

@@ -1,0 +1,377 @@
+/* The bytes of contents: data, layers, have maps, any chunk, batches. */
+#include "files.h"
+#include "limits.h"
+#include "names.h"
+#include "server_internal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* ---- what the routes have in common ---- */
+
+/* The content that {root} and `size` name; false where they are malformed: then a 400 was replied. */
+static bool read_root(struct http_request *request, uint8_t ret_root[static HASH_SIZE])
+{
+    if (hex_decode(http_request_capture(request, 0), HASH_SIZE, ret_root))
+        return true;
+    http_reply_problem(request, 400, "invalid-root", "the root must be %u lower-case hex digits", HASH_HEX);
+    return false;
+}
+
+static bool read_content(struct http_request *request, struct content *ret)
+{
+    if (!read_root(request, ret->root))
+        return false;
+    if (http_request_query(request, "size") == NULL) {
+        http_reply_problem(request, 400, "invalid-query", "size: is missing; it belongs to the content's identity");
+        return false;
+    }
+    return http_request_number(request, "size", 0, CONTENT_SIZE_MAX, 0, &ret->size);
+}
+
+static bool read_chunk_size(struct http_request *request, uint64_t *ret)
+{
+    if (!http_request_number(request, "chunk_size", CHUNK_SIZE_MIN, CHUNK_SIZE_MAX, 0, ret))
+        return false;
+    if (merkle_is_chunk_size(*ret))
+        return true;
+    http_reply_problem(request, 400, "invalid-query", "chunk_size: must be a power of two from %u to %u",
+                       CHUNK_SIZE_MIN, CHUNK_SIZE_MAX);
+    return false;
+}
+
+static void reply_unknown(struct http_request *request)
+{
+    http_reply_problem(request, 404, "unknown-content", "this peer does not share that content");
+}
+
+static void reply_not_held(struct http_request *request)
+{
+    http_reply_problem(request, 404, "not-held", "this peer does not hold those bytes yet");
+}
+
+static void make_etag(const struct content *content, char ret_text[static HASH_HEX + 24])
+{
+    char root[HASH_HEX + 1];
+
+    hex_encode(content->root, HASH_SIZE, root);
+    (void)snprintf(ret_text, HASH_HEX + 24, "\"%s-%llu\"", root, (unsigned long long)content->size);
+}
+
+/* A descriptor of its own for the verified bytes of a part; -1: none. */
+static int part_fd(struct part_file *part)
+{
+    return fcntl(part_file_fd(part), F_DUPFD_CLOEXEC, 0);
+}
+
+/* ---- GET /v1/files/{root}/data ---- */
+
+void server_data(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct content content;
+    struct http_file file = {.fd = -1};
+    struct part_file *part = NULL;
+    char etag[HASH_HEX + 24], range[48], *name = NULL;
+    enum http_range kind;
+
+    if (!read_content(request, &content))
+        return;
+    if (library_open(server->options.library, &content, &file.fd, &name) != ERR_OK) {
+        part = server_part(server, &content);
+        if (part == NULL) {
+            reply_unknown(request);
+            return;
+        }
+    }
+    make_etag(&content, etag);
+    kind = http_request_range(request, content.size, etag, &file.offset, &file.length);
+    if (kind == HTTP_RANGE_UNSATISFIABLE) {
+        (void)snprintf(range, sizeof range, "bytes */%llu", (unsigned long long)content.size);
+        http_reply_header(request, "Content-Range", range);
+        http_reply_problem(request, 416, "range-not-satisfiable", "the content has %llu bytes",
+                           (unsigned long long)content.size);
+        goto out;
+    }
+    if (part != NULL && !part_file_has_range(part, file.offset, file.length)) {
+        reply_not_held(request);
+        goto out;
+    }
+    if (part != NULL)
+        file.fd = part_fd(part);
+    if (file.fd < 0) {
+        http_reply_problem(request, 503, "busy", "too many open files; try again");
+        goto out;
+    }
+    file.size = content.size;
+    file.partial = kind == HTTP_RANGE_PART;
+    file.etag = etag;
+    file.filename = name;
+    http_reply_file(request, &file);
+    file.fd = -1;
+out:
+    if (file.fd >= 0)
+        (void)close(file.fd);
+    part_file_release(part);
+    free(name);
+}
+
+/* ---- GET /v1/files/{root}/layer ---- */
+
+void server_layer(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct content content;
+    struct part_file *part;
+    uint64_t chunk_size;
+    uint8_t *layer = NULL;
+    size_t count = 0;
+    enum err err;
+
+    if (!read_content(request, &content) || !read_chunk_size(request, &chunk_size))
+        return;
+    if (merkle_chunk_count(content.size, chunk_size) > LAYER_HASHES_MAX) {
+        http_reply_problem(request, 400, "layer-too-large", "that layer has more than %u hashes: ask for larger chunks",
+                           LAYER_HASHES_MAX);
+        return;
+    }
+    err = library_layer(server->options.library, &content, chunk_size, &layer, &count);
+    part = err == ERR_NOT_FOUND ? server_part(server, &content) : NULL;
+    if (part != NULL)
+        err = part_file_layer(part, chunk_size, &layer, &count);
+    part_file_release(part);
+    if (err == ERR_OK)
+        http_reply_range(request, "application/octet-stream", layer, count * HASH_SIZE);
+    else if (err == ERR_INVALID)
+        http_reply_problem(request, 404, "layer-too-fine", "this peer knows no layer for chunks as small as that");
+    else if (err == ERR_NOT_FOUND)
+        reply_unknown(request);
+    else
+        http_reply_problem(request, 500, "internal", "%s", err_name(err));
+}
+
+/* ---- GET /v1/files/{root}/have ---- */
+
+static void reply_complete(const struct server *server, struct http_request *request)
+{
+    struct have_answer answer = {.version = server->version, .complete = true};
+
+    http_reply_json(request, 200, have_answer_format(&answer));
+}
+
+void server_have(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct content content;
+    struct share share = {0};
+    struct part_file *part;
+    uint64_t since, wait_ms;
+    bool complete;
+
+    if (!read_content(request, &content) ||
+        !http_request_number(request, "since", 0, JSON_INTEGER_MAX, UINT64_MAX, &since) ||
+        !http_request_number(request, "wait_ms", 0, POLL_WAIT_MAX_MS, 0, &wait_ms))
+        return;
+    complete = library_find(server->options.library, &content, &share) == ERR_OK && share.complete;
+    share_free(&share);
+    if (complete) {
+        reply_complete(server, request);
+        return;
+    }
+    part = server_part(server, &content);
+    if (part == NULL) {
+        reply_unknown(request);
+        return;
+    }
+    if (part_file_chunk_size(part) == 0) {
+        reply_not_held(request); /* it does not know its own chunks yet */
+    } else if (wait_ms > 0 && since == part_file_version(part)) {
+        part_file_set_listener(part, polls_wake, server->polls);
+        polls_add(server->polls, request, part, since, wait_ms);
+    } else {
+        polls_answer(request, part);
+    }
+    part_file_release(part);
+}
+
+/* ---- POST /v1/files/{root}/any ---- */
+
+static void reply_any(struct server *server, struct http_request *request, const struct content *content,
+                      const struct any_request *any)
+{
+    struct http_file file = {.fd = -1, .size = content->size, .partial = true};
+    struct part_file *part = NULL;
+    struct bitmap held = {0};
+    uint64_t version;
+    size_t index;
+    char etag[HASH_HEX + 24];
+    bool known = library_open(server->options.library, content, &file.fd, NULL) == ERR_OK;
+
+    if (!known) {
+        part = server_part(server, content);
+        known = part != NULL && part_file_chunk_size(part) == any->chunk_size &&
+                part_file_have(part, &held, &version) == ERR_OK;
+    }
+    if (!known && part == NULL) {
+        reply_unknown(request);
+    } else if (!known || !served_choose(server->served, content, any->chunk_size, &any->wanted,
+                                        part == NULL ? NULL : &held, &index)) {
+        reply_not_held(request);
+    } else if (part != NULL && (file.fd = part_fd(part)) < 0) {
+        http_reply_problem(request, 503, "busy", "too many open files; try again");
+    } else {
+        make_etag(content, etag);
+        file.offset = index * any->chunk_size;
+        file.length = merkle_chunk_length(content->size, any->chunk_size, index);
+        file.etag = etag;
+        http_reply_file(request, &file);
+        file.fd = -1;
+    }
+    if (file.fd >= 0)
+        (void)close(file.fd);
+    bitmap_free(&held);
+    part_file_release(part);
+}
+
+void server_any(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct content content;
+    struct any_request any;
+    struct why why;
+    size_t length;
+    const char *body = http_request_body(request, &length);
+
+    if (!read_root(request, content.root))
+        return;
+    if (any_request_parse(body, length, &any, &why) != ERR_OK) {
+        http_reply_problem(request, 400, "invalid-message", "%s", why.text);
+        return;
+    }
+    content.size = any.size;
+    reply_any(server, request, &content, &any);
+    any_request_free(&any);
+}
+
+/* ---- POST /v1/batch ---- */
+
+#define BATCH_HEADER (HASH_SIZE + 8u)
+#define BATCH_NOT_HELD UINT64_MAX
+
+/* A stream of small contents.  Each is opened when its turn comes: a thousand descriptors at once would be too many. */
+struct batch {
+    struct server *server;
+    struct contents_request contents;
+    uint64_t *lengths; /* of each content; BATCH_NOT_HELD */
+    size_t at;         /* the content that is sent now */
+    uint64_t offset;   /* in its header and bytes together */
+    int fd;            /* -1 until its first byte is read */
+};
+
+static void batch_free(void *context)
+{
+    struct batch *batch = context;
+
+    if (batch->fd >= 0)
+        (void)close(batch->fd);
+    contents_request_free(&batch->contents);
+    free(batch->lengths);
+    free(batch);
+}
+
+static uint64_t batch_item_size(const struct batch *batch, size_t index)
+{
+    return BATCH_HEADER + (batch->lengths[index] == BATCH_NOT_HELD ? 0 : batch->lengths[index]);
+}
+
+static void batch_header(const struct batch *batch, uint8_t ret_header[static BATCH_HEADER])
+{
+    memcpy(ret_header, batch->contents.items[batch->at].root, HASH_SIZE);
+    for (unsigned i = 0; i < 8; i++)
+        ret_header[HASH_SIZE + i] = (uint8_t)(batch->lengths[batch->at] >> (8 * (7 - i)));
+}
+
+/* Bytes of the content that is sent now; 0 where it can no longer be read. */
+static size_t batch_bytes(struct batch *batch, char *buffer, size_t capacity)
+{
+    const struct content *content = &batch->contents.items[batch->at];
+    uint64_t offset = batch->offset - BATCH_HEADER;
+    size_t length = content->size - offset < capacity ? (size_t)(content->size - offset) : capacity;
+
+    if (batch->fd < 0 && library_open(batch->server->options.library, content, &batch->fd, NULL) != ERR_OK)
+        return 0;
+    return files_read_at(batch->fd, buffer, length, offset) == ERR_OK ? length : 0;
+}
+
+static long batch_read(void *context, uint64_t position, char *buffer, size_t capacity)
+{
+    struct batch *batch = context;
+    uint8_t header[BATCH_HEADER];
+    size_t filled = 0, part;
+
+    (void)position; /* it is read in order */
+    while (filled < capacity && batch->at < batch->contents.count) {
+        if (batch->offset < BATCH_HEADER) {
+            batch_header(batch, header);
+            part = BATCH_HEADER - (size_t)batch->offset;
+            if (part > capacity - filled)
+                part = capacity - filled;
+            memcpy(buffer + filled, header + batch->offset, part);
+        } else {
+            part = batch_bytes(batch, buffer + filled, capacity - filled);
+            if (part == 0 && batch->offset < batch_item_size(batch, batch->at))
+                return -1; /* it changed since its length was told */
+        }
+        filled += part;
+        batch->offset += part;
+        if (batch->offset == batch_item_size(batch, batch->at)) {
+            if (batch->fd >= 0)
+                (void)close(batch->fd);
+            batch->fd = -1;
+            batch->offset = 0;
+            batch->at++;
+        }
+    }
+    return (long)filled;
+}
+
+void server_batch(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct batch *batch = calloc(1, sizeof *batch);
+    struct http_stream stream = {
+        .type = "application/octet-stream", .context = batch, .read = batch_read, .release = batch_free};
+    struct why why;
+    size_t length;
+    const char *body = http_request_body(request, &length);
+    enum err err = ERR_NOMEM;
+
+    if (batch != NULL) {
+        batch->server = server;
+        batch->fd = -1;
+        err = contents_request_parse(body, length, &batch->contents, &why);
+        if (err == ERR_OK)
+            batch->lengths = calloc(batch->contents.count, sizeof *batch->lengths);
+        if (err == ERR_OK && batch->lengths == NULL)
+            err = ERR_NOMEM;
+    }
+    if (err != ERR_OK) {
+        if (batch != NULL)
+            batch_free(batch);
+        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-message",
+                           "%s", err == ERR_NOMEM ? err_name(err) : why.text);
+        return;
+    }
+    for (size_t i = 0; i < batch->contents.count; i++) {
+        const struct content *content = &batch->contents.items[i];
+        int fd;
+
+        batch->lengths[i] = BATCH_NOT_HELD;
+        if (content->size <= BATCH_CONTENT_MAX && library_open(server->options.library, content, &fd, NULL) == ERR_OK) {
+            (void)close(fd);
+            batch->lengths[i] = content->size;
+        }
+        stream.length += batch_item_size(batch, i);
+    }
+    http_reply_stream(request, &stream);
+}

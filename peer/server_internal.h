@@ -1,0 +1,29 @@
+/* What server.c (life, lists, status) and server_content.c (bytes of contents) share; for nobody else. */
+#ifndef ENXAME_PEER_SERVER_INTERNAL_H
+#define ENXAME_PEER_SERVER_INTERNAL_H
+
+#include "http_server.h"
+#include "polls.h"
+#include "served.h"
+#include "server.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct server {
+    struct server_options options;
+    struct http_server *http;
+    struct polls *polls;
+    struct served *served;
+    uint64_t version;      /* of the have maps of complete files, which never change */
+    pthread_rwlock_t lock; /* guards `downloads`: writers are its start and its end */
+    struct downloads *downloads;
+    atomic_uint_least64_t sent_bytes, requests, errors;
+};
+
+/* An unfinished download of this content, held; NULL: none. */
+struct part_file *server_part(struct server *server, const struct content *content);
+
+http_handler server_data, server_layer, server_have, server_any, server_batch;
+
+#endif
