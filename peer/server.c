@@ -45,7 +45,7 @@ static bool cursor_parse(const char *text, struct cursor *ret)
     if (newline == NULL || newline > plain + NAME_SIZE_MAX || !units_parse_number(newline + 1, 1, ITEMS_MAX, &skip))
         return false;
     *newline = '\0';
-    (void)snprintf(ret->name, sizeof ret->name, "%s", plain);
+    memcpy(ret->name, plain, (size_t)(newline - plain) + 1);
     ret->skip = (size_t)skip;
     return true;
 }
