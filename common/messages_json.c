@@ -15,8 +15,8 @@ json_t *reader_open(const char *text, size_t length, struct reader *ret, struct 
     json_error_t error;
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (!root) {
-        bool memory = json_error_code(&error) == json_error_out_of_memory;
-        /* jansson repeats what it read, whatever it was. */
+        /* jansson leaves no place where an allocation failed, and repeats what it read, whatever it was. */
+        bool memory = error.line < 0;
         char reason[JSON_ERROR_TEXT_LENGTH];
         names_printable(error.text, reason, sizeof reason);
         reader_fail(ret, memory ? ERR_NOMEM : ERR_INVALID, "is not valid JSON (line %d, column %d: %s)", error.line,
