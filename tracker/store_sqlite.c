@@ -213,7 +213,8 @@ static enum err plain_path(const char *location, char **ret, struct why *why)
     struct stat status;
     if (asprintf(ret, "%s%s", location[0] == '/' ? "" : "./", location) < 0) {
         *ret = NULL;
-        return why_set(why, ERR_NOMEM, "out of memory");
+        why_set(why, ERR_NOMEM, "out of memory");
+        return ERR_NOMEM;
     }
     if (stat(*ret, &status) == 0 && !S_ISREG(status.st_mode))
         return why_set(why, ERR_INVALID, "the database %s is not a file", location);

@@ -64,7 +64,7 @@ struct connection {
     struct connection *next_free;
 };
 
-/* A name that the batch under way must add to or take from the search index; see store_sqlite_write.c. */
+/* A name that the batch under way must add to or take from the search index; see store_sqlite_files.c. */
 struct index_change {
     int64_t key;
     char *text;
@@ -121,8 +121,24 @@ void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t le
 /* Lasts until the next query_next() or query_end(). */
 const char *query_get_text(struct query *query, int column);
 enum err query_end(struct query *query);
+/* The first column of the only row, 0 where there is none; ends the query. */
+enum err query_take_key(struct query *query, int64_t *ret_key);
 /* A statement without rows or values. */
 enum err query_run(struct connection *connection, enum statement statement);
+
+/* ---- what peers hold (store_sqlite_files.c); within a batch, on the writer's thread ---- */
+
+/* The key of a content or of a name of it; unknown: made where `insert`, else 0. */
+enum err store_sqlite_content(struct store *store, const struct content *content, bool insert, int64_t *ret_key);
+enum err store_sqlite_name(struct store *store, int64_t content, const char *name, bool insert, int64_t *ret_key);
+/* `ret_name` is the key of the file's name; `added` grows where the peer did not have it. */
+enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
+                          int64_t *added);
+/* `removed` grows where the peer had it.  A name without holders goes, and a content without names. */
+enum err store_sqlite_drop(struct store *store, int64_t peer, int64_t name, int64_t *removed);
+/* Brings the batch's changes of names to the search index; or forgets all but the first `count` of them. */
+enum err store_sqlite_index_flush(struct store *store);
+void store_sqlite_index_forget(struct store *store, size_t count);
 
 /* ---- time (store_sqlite.c) ---- */
 

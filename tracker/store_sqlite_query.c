@@ -94,6 +94,12 @@ enum err query_end(struct query *query)
     return store_sqlite_error(code);
 }
 
+enum err query_take_key(struct query *query, int64_t *ret_key)
+{
+    *ret_key = query_next(query) ? query_get_number(query, 0) : 0;
+    return query_end(query);
+}
+
 enum err query_run(struct connection *connection, enum statement statement)
 {
     struct query query = query_begin(connection, statement);

@@ -10,164 +10,6 @@
 /* `seen_ms` of those that are gone: before everything. */
 #define GONE_MS INT64_MIN
 
-/* ---- the search index ---- */
-
-/*
- * Changes of the index wait until the end of the batch: FTS5 writes a segment at each savepoint, and a batch has one for
- * each write.
- */
-static enum err index_later(struct store *store, int64_t key, const char *name, bool add)
-{
-    if (store->change_count == store->change_capacity) {
-        size_t capacity = store->change_capacity ? 2 * store->change_capacity : 64;
-        struct index_change *grown = realloc(store->changes, capacity * sizeof *grown);
-        if (!grown)
-            return ERR_NOMEM;
-        store->changes = grown;
-        store->change_capacity = capacity;
-    }
-    char *text = NULL;
-    if (asprintf(&text, SEARCH_BEGIN "%s" SEARCH_END, name) < 0)
-        return ERR_NOMEM;
-    store->changes[store->change_count++] = (struct index_change){key, text, add};
-    return ERR_OK;
-}
-
-static void index_forget(struct store *store, size_t count)
-{
-    while (store->change_count > count)
-        free(store->changes[--store->change_count].text);
-}
-
-static enum err index_flush(struct store *store)
-{
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < store->change_count && err == ERR_OK; i++) {
-        const struct index_change *change = &store->changes[i];
-        struct query query = query_begin(&store->writer, change->add ? SQL_NAME_INDEX : SQL_NAME_UNINDEX);
-        query_number(&query, 1, change->key);
-        query_text(&query, 2, change->text);
-        query_next(&query);
-        err = query_end(&query);
-    }
-    index_forget(store, 0);
-    return err;
-}
-
-/* ---- contents, names, holdings ---- */
-
-/* Runs a query whose values are bound; `ret_key` is 0 where there is no row. */
-static enum err take_key(struct query *query, int64_t *ret_key)
-{
-    *ret_key = query_next(query) ? query_get_number(query, 0) : 0;
-    return query_end(query);
-}
-
-/* `insert` false: 0 where the content is unknown. */
-static enum err content_key(struct store *store, const struct content *content, bool insert, int64_t *ret_key)
-{
-    const enum statement steps[] = {SQL_CONTENT_FIND, SQL_CONTENT_INSERT};
-    enum err err = ERR_OK;
-    *ret_key = 0;
-    for (size_t i = 0; i < (insert ? 2 : 1) && err == ERR_OK && !*ret_key; i++) {
-        struct query query = query_begin(&store->writer, steps[i]);
-        query_bytes(&query, 1, content->root, sizeof content->root);
-        query_number(&query, 2, (int64_t)content->size);
-        err = take_key(&query, ret_key);
-    }
-    return err;
-}
-
-static enum err name_key(struct store *store, int64_t content, const char *name, bool insert, int64_t *ret_key)
-{
-    struct query query = query_begin(&store->writer, SQL_NAME_FIND);
-    query_number(&query, 1, content);
-    query_text(&query, 2, name);
-    enum err err = take_key(&query, ret_key);
-    if (err != ERR_OK || *ret_key || !insert)
-        return err;
-    query = query_begin(&store->writer, SQL_NAME_INSERT);
-    query_number(&query, 1, content);
-    query_text(&query, 2, name);
-    err = take_key(&query, ret_key);
-    if (err == ERR_OK)
-        err = index_later(store, *ret_key, name, true);
-    return err;
-}
-
-static enum err put_holding(struct store *store, enum statement statement, int64_t peer, int64_t name, bool complete)
-{
-    struct query query = query_begin(&store->writer, statement);
-    query_number(&query, 1, peer);
-    query_number(&query, 2, name);
-    query_number(&query, 3, complete);
-    query_next(&query);
-    return query_end(&query);
-}
-
-/* `ret_name` is the key of the file's name, `added` grows where the peer did not have it. */
-static enum err add_file(struct store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
-                         int64_t *added)
-{
-    int64_t content;
-    enum err err = content_key(store, &file->content, true, &content);
-    if (err == ERR_OK)
-        err = name_key(store, content, file->name, true, ret_name);
-    if (err != ERR_OK)
-        return err;
-    struct query query = query_begin(&store->writer, SQL_HOLDING_FIND);
-    query_number(&query, 1, peer);
-    query_number(&query, 2, *ret_name);
-    bool known = query_next(&query);
-    bool changed = known && (query_get_number(&query, 0) != 0) != file->complete;
-    err = query_end(&query);
-    if (err != ERR_OK || (known && !changed))
-        return err;
-    *added += !known;
-    return put_holding(store, known ? SQL_HOLDING_UPDATE : SQL_HOLDING_INSERT, peer, *ret_name, file->complete);
-}
-
-/* A name that nobody holds any more, and its content where that was its last name. */
-static enum err drop_name(struct store *store, int64_t name)
-{
-    int64_t content = 0;
-    struct query query = query_begin(&store->writer, SQL_NAME_DELETE);
-    query_number(&query, 1, name);
-    enum err err = ERR_OK;
-    bool found = query_next(&query);
-    if (found) {
-        content = query_get_number(&query, 0);
-        err = index_later(store, name, query_get_text(&query, 1), false);
-    }
-    enum err ended = query_end(&query);
-    if (err != ERR_OK || ended != ERR_OK || !found)
-        return err != ERR_OK ? err : ended;
-    query = query_begin(&store->writer, SQL_CONTENT_DELETE);
-    query_number(&query, 1, content);
-    query_next(&query);
-    return query_end(&query);
-}
-
-/* `removed` grows where the peer had it. */
-static enum err drop_holding(struct store *store, int64_t peer, int64_t name, int64_t *removed)
-{
-    struct query query = query_begin(&store->writer, SQL_HOLDING_DELETE);
-    query_number(&query, 1, peer);
-    query_number(&query, 2, name);
-    bool held = query_next(&query);
-    enum err err = query_end(&query);
-    if (err != ERR_OK || !held)
-        return err;
-    *removed += 1;
-    int64_t others;
-    query = query_begin(&store->writer, SQL_HOLDING_OF_NAME);
-    query_number(&query, 1, name);
-    err = take_key(&query, &others);
-    if (err == ERR_OK && !others)
-        err = drop_name(store, name);
-    return err;
-}
-
 /* Adds `change` to the peer's count of files. */
 static enum err count_files(struct store *store, int64_t peer, int64_t change, uint64_t *ret_files)
 {
@@ -175,7 +17,7 @@ static enum err count_files(struct store *store, int64_t peer, int64_t change, u
     query_number(&query, 1, peer);
     query_number(&query, 2, change);
     int64_t files;
-    enum err err = take_key(&query, &files);
+    enum err err = query_take_key(&query, &files);
     *ret_files = (uint64_t)files;
     return err;
 }
@@ -276,13 +118,13 @@ static enum err replace_files(struct store *store, int64_t peer, const struct fi
     enum err err = ERR_OK;
     int64_t added = 0, removed = 0, name;
     for (size_t i = 0; i < files->count && err == ERR_OK; i++) {
-        err = add_file(store, peer, &files->items[i], &name, &added);
+        err = store_sqlite_add(store, peer, &files->items[i], &name, &added);
         if (err == ERR_OK)
             keep_key(old, name);
     }
     for (size_t i = 0; i < old->count && err == ERR_OK; i++)
         if (!old->kept[i])
-            err = drop_holding(store, peer, old->keys[i], &removed);
+            err = store_sqlite_drop(store, peer, old->keys[i], &removed);
     if (err == ERR_OK)
         err = count_files(store, peer, added - removed, ret_files);
     return err;
@@ -349,7 +191,7 @@ static enum err drop_content(struct store *store, int64_t peer, int64_t content,
             keys[count] = query_get_number(&query, 0);
         err = query_end(&query);
         for (size_t i = 0; i < count && err == ERR_OK; i++)
-            err = drop_holding(store, peer, keys[i], removed);
+            err = store_sqlite_drop(store, peer, keys[i], removed);
     } while (err == ERR_OK && count == sizeof keys / sizeof keys[0]);
     return err;
 }
@@ -357,15 +199,15 @@ static enum err drop_content(struct store *store, int64_t peer, int64_t content,
 static enum err remove_file(struct store *store, int64_t peer, const struct file_record *file, int64_t *removed)
 {
     int64_t content, name;
-    enum err err = content_key(store, &file->content, false, &content);
+    enum err err = store_sqlite_content(store, &file->content, false, &content);
     if (err != ERR_OK || !content)
         return err;
     if (!file->name)
         return drop_content(store, peer, content, removed);
-    err = name_key(store, content, file->name, false, &name);
+    err = store_sqlite_name(store, content, file->name, false, &name);
     if (err != ERR_OK || !name)
         return err;
-    return drop_holding(store, peer, name, removed);
+    return store_sqlite_drop(store, peer, name, removed);
 }
 
 static enum err apply_files(struct store *store, struct store_write *write)
@@ -376,7 +218,7 @@ static enum err apply_files(struct store *store, struct store_write *write)
     for (size_t i = 0; i < request->remove.count && err == ERR_OK; i++)
         err = remove_file(store, peer, &request->remove.items[i], &removed);
     for (size_t i = 0; i < request->add.count && err == ERR_OK; i++)
-        err = add_file(store, peer, &request->add.items[i], &name, &added);
+        err = store_sqlite_add(store, peer, &request->add.items[i], &name, &added);
     if (err == ERR_OK)
         err = count_files(store, peer, added - removed, &write->files_held);
     if (err == ERR_OK && write->files_held > PEER_FILES_MAX)
@@ -391,46 +233,50 @@ static enum err apply_unregister(struct store *store, struct store_write *write)
     return err == ERR_OK ? retire_peer(store, peer) : err;
 }
 
+/* Removes up to `limit` holdings of a peer that is gone, and the peer where these were its last. */
+static enum err sweep_peer(struct store *store, int64_t peer, size_t limit, size_t *ret_count)
+{
+    int64_t keys[SWEEP_HOLDINGS], removed = 0;
+    size_t count = 0;
+    struct query query = query_begin(&store->writer, SQL_HOLDINGS_OF_PEER);
+    query_number(&query, 1, peer);
+    query_number(&query, 2, (int64_t)limit);
+    while (query_next(&query))
+        keys[count++] = query_get_number(&query, 0);
+    enum err err = query_end(&query);
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        err = store_sqlite_drop(store, peer, keys[i], &removed);
+    *ret_count = count;
+    if (err != ERR_OK || count == limit)
+        return err;
+    query = query_begin(&store->writer, SQL_PEER_DELETE);
+    query_number(&query, 1, peer);
+    query_next(&query);
+    return query_end(&query);
+}
+
 static enum err apply_sweep(struct store *store, struct store_write *write)
 {
     size_t left = SWEEP_HOLDINGS;
     for (;;) {
-        int64_t keys[SWEEP_HOLDINGS];
-        int64_t peer, removed = 0;
         size_t count = 0;
         struct query query = query_begin(&store->writer, SQL_PEER_LAPSED);
         query_number(&query, 1, store_sqlite_lapsed(store));
         bool found = query_next(&query);
-        peer = query_get_number(&query, 0);
-        bool has_id = query_get_number(&query, 1) != 0;
+        int64_t peer = found ? query_get_number(&query, 0) : 0;
+        bool expired = found && query_get_number(&query, 1) != 0;
         enum err err = query_end(&query);
-        if (err != ERR_OK || !found)
+        write->more = found && left == 0;
+        if (err != ERR_OK || !found || left == 0)
             return err;
-        write->more = left == 0;
-        if (write->more)
-            return ERR_OK;
-        if (has_id) {
-            write->expired++;
+        write->expired += expired;
+        if (expired)
             err = retire_peer(store, peer);
-        }
-        query = query_begin(&store->writer, SQL_HOLDINGS_OF_PEER);
-        query_number(&query, 1, peer);
-        query_number(&query, 2, (int64_t)left);
-        while (err == ERR_OK && query_next(&query))
-            keys[count++] = query_get_number(&query, 0);
-        enum err ended = query_end(&query);
-        err = err == ERR_OK ? ended : err;
-        for (size_t i = 0; i < count && err == ERR_OK; i++)
-            err = drop_holding(store, peer, keys[i], &removed);
-        if (err == ERR_OK && count < left) {
-            query = query_begin(&store->writer, SQL_PEER_DELETE);
-            query_number(&query, 1, peer);
-            query_next(&query);
-            err = query_end(&query);
-        }
+        if (err == ERR_OK)
+            err = sweep_peer(store, peer, left, &count);
         if (err != ERR_OK)
             return err;
-        left -= count < left ? count + 1 : left;
+        left -= count < left ? count + 1 : left; /* a peer without files is work, too */
     }
 }
 
@@ -465,7 +311,7 @@ static enum err apply_guarded(struct store *store, struct store_write *write)
     if (sqlite3_get_autocommit(store->writer.db))
         return write->err != ERR_OK ? write->err : ERR_IO;
     if (write->err != ERR_OK) {
-        index_forget(store, changes);
+        store_sqlite_index_forget(store, changes);
         err = query_run(&store->writer, SQL_ROLLBACK_TO);
     }
     return err == ERR_OK ? query_run(&store->writer, SQL_RELEASE) : err;
@@ -479,6 +325,7 @@ static bool is_trouble(enum err err)
 enum err store_apply(struct store *store, struct store_write *const *writes, size_t count, struct why *why)
 {
     enum err one = ERR_OK;
+    int64_t before = sqlite3_total_changes64(store->writer.db);
     enum err err = query_run(&store->writer, SQL_BEGIN_WRITE);
     for (size_t i = 0; i < count; i++) {
         writes[i]->err = ERR_OK;
@@ -490,17 +337,19 @@ enum err store_apply(struct store *store, struct store_write *const *writes, siz
         }
     }
     if (err == ERR_OK)
-        err = index_flush(store);
+        err = store_sqlite_index_flush(store);
     if (err == ERR_OK)
         err = query_run(&store->writer, SQL_COMMIT);
     if (err != ERR_OK) {
         why_set(why, err, "%s", sqlite3_errmsg(store->writer.db));
         if (!sqlite3_get_autocommit(store->writer.db))
             sqlite3_exec(store->writer.db, "ROLLBACK", NULL, NULL, NULL);
-        index_forget(store, 0);
+        store_sqlite_index_forget(store, 0);
         for (size_t i = 0; i < count; i++)
             if (writes[i]->err == ERR_OK || writes[i]->op == STORE_SWEEP)
                 writes[i]->err = err;
+    } else if (one == ERR_OK && sqlite3_total_changes64(store->writer.db) == before) {
+        return ERR_OK; /* nothing was written: no proof that it could be */
     }
     store_sqlite_written(store, err == ERR_OK && one == ERR_OK);
     return err != ERR_OK ? err : one;
