@@ -292,6 +292,18 @@ static CURLcode run_call(struct http_caller *caller)
     return code;
 }
 
+/* Unspecified where libcurl does not know. */
+static void read_sender(CURL *easy, struct address *ret)
+{
+    const char *host = NULL;
+    long port = 0;
+
+    memset(ret, 0, sizeof *ret);
+    if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &host) == CURLE_OK && host != NULL &&
+        curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK)
+        (void)address_parse_host(host, (uint16_t)port, ret);
+}
+
 enum err http_call(struct http_caller *caller, const struct http_call *call, struct http_answer *ret, struct why *why)
 {
     struct exchange *exchange = &caller->exchange;
@@ -320,6 +332,8 @@ enum err http_call(struct http_caller *caller, const struct http_call *call, str
         goto out;
     }
     err = outcome(exchange, run_call(caller), why);
+    if (err == ERR_OK)
+        read_sender(exchange->easy, &ret->from);
     (void)curl_multi_remove_handle(caller->multi, exchange->easy);
     if (err == ERR_OK) {
         ret->status = exchange->status;

@@ -5,6 +5,7 @@
 #ifndef ENXAME_HTTP_CLIENT_H
 #define ENXAME_HTTP_CLIENT_H
 
+#include "address.h"
 #include "err.h"
 #include "lamport.h"
 
@@ -41,6 +42,7 @@ struct http_answer {
     char *body; /* terminated; never NULL after ERR_OK */
     size_t length;
     uint64_t retry_after_s; /* 0: absent */
+    struct address from;    /* who answered */
 };
 /*
  * ERR_OK where a whole answer came, whatever its status.  ERR_UNREACHABLE, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_PROTOCOL,

@@ -79,6 +79,18 @@ static struct entry *find_due(struct downloads *downloads, uint64_t now_ms)
     return NULL;
 }
 
+/* How long nothing will be due: a download just begun wants its first holders soon; the lock is held. */
+static uint64_t find_pause(struct downloads *downloads)
+{
+    for (size_t i = 0; i < downloads->count; i++) {
+        const struct entry *entry = downloads->entries[i];
+
+        if (entry->find_interval_ms == 0 && !download_is_over(entry->download))
+            return 5;
+    }
+    return downloads->active > 0 ? FIND_FIRST_MS / 2 : 5000;
+}
+
 static void *find(void *context)
 {
     struct downloads *downloads = context;
@@ -88,8 +100,7 @@ static void *find(void *context)
         struct entry *entry = find_due(downloads, timing_now_ms());
 
         if (entry == NULL) {
-            /* While nothing runs there is nothing to look for. */
-            (void)timing_wait(&downloads->changed, &downloads->lock, downloads->active > 0 ? 20 : 5000);
+            (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads));
             continue;
         }
         pthread_mutex_unlock(&downloads->lock);

@@ -300,6 +300,18 @@ enum err tracker_search(struct tracker_client *client, const char *pattern, cons
     return err ? err : parsed(&answer, file_list_parse(answer.body, answer.length, ret, why), why);
 }
 
+/* A tracker elsewhere cannot aim us at this machine's own services, or at a link that it is not on. */
+static void drop_unbelievable(struct content_holders *holders, const struct address *tracker)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < holders->holder_count; i++) {
+        if (address_believable(&holders->holders[i].address, tracker))
+            holders->holders[kept++] = holders->holders[i];
+    }
+    holders->holder_count = kept;
+}
+
 enum err tracker_holders(struct tracker_client *client, const uint8_t root[static HASH_SIZE], const uint64_t *size,
                          size_t limit, struct content_holders *ret, struct why *why)
 {
@@ -311,5 +323,11 @@ enum err tracker_holders(struct tracker_client *client, const uint8_t root[stati
     if (size)
         snprintf(digits, sizeof digits, "%llu", (unsigned long long)*size);
     enum err err = get_list(client, list_path(base, limit, "size", digits, NULL), &answer, why);
-    return err ? err : parsed(&answer, content_holders_parse(answer.body, answer.length, ret, why), why);
+    if (err)
+        return err;
+    struct address tracker = answer.from;
+    err = parsed(&answer, content_holders_parse(answer.body, answer.length, ret, why), why);
+    if (!err)
+        drop_unbelievable(ret, &tracker);
+    return err;
 }

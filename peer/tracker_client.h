@@ -46,7 +46,10 @@ enum err tracker_peers(struct tracker_client *client, const char *after, size_t 
 /* `pattern` NULL or "": everything. */
 enum err tracker_search(struct tracker_client *client, const char *pattern, const char *after, size_t limit,
                         struct file_list *ret, struct why *why);
-/* `size` NULL: the size with the most holders. */
+/*
+ * `size` NULL: the size with the most holders.  Holders whose address is not to be believed from where the tracker is
+ * (address_believable()) are left out.
+ */
 enum err tracker_holders(struct tracker_client *client, const uint8_t root[static HASH_SIZE], const uint64_t *size,
                          size_t limit, struct content_holders *ret, struct why *why);
 
