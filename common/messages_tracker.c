@@ -68,13 +68,14 @@ void register_request_free(struct register_request *request)
 enum err register_answer_parse(const char *text, size_t length, struct register_answer *ret, struct why *why)
 {
     struct reader reader;
-    struct register_answer answer = {0};
+    *ret = (struct register_answer){0};
     json_t *root = reader_open(text, length, &reader, why);
-    reader_integer(&reader, "heartbeat_s", NEED_OPTIONAL, 1, HEARTBEAT_MAX_S, &answer.heartbeat_s);
-    reader_integer(&reader, "expires_s", NEED_OPTIONAL, 1, EXPIRE_MAX_S, &answer.expires_s);
-    reader_integer(&reader, "files", NEED_REQUIRED, 0, JSON_INTEGER_MAX, &answer.files);
+    reader_integer(&reader, "heartbeat_s", NEED_OPTIONAL, 1, HEARTBEAT_MAX_S, &ret->heartbeat_s);
+    reader_integer(&reader, "expires_s", NEED_OPTIONAL, 1, EXPIRE_MAX_S, &ret->expires_s);
+    reader_integer(&reader, "files", NEED_REQUIRED, 0, JSON_INTEGER_MAX, &ret->files);
     json_decref(root);
-    *ret = reader.err ? (struct register_answer){0} : answer;
+    if (reader.err)
+        *ret = (struct register_answer){0};
     return reader.err;
 }
 
