@@ -28,7 +28,7 @@ typedef void share_progress_callback(void *context, const struct share_progress 
 
 struct share_result {
     uint64_t shared; /* names shared by this call, those that already were included */
-    uint64_t failed; /* arguments or files that could not be shared; each was logged with its reason */
+    uint64_t failed; /* arguments or files that could not be shared; logged with the reason, at most 200 lines */
     uint64_t
         skipped; /* symbolic links, special files, hidden state, names that are not shareable; logged, at most 20 lines */
 };
@@ -40,7 +40,16 @@ struct share_result {
 enum err library_share(struct library *library, const char *const *paths, size_t count,
                        share_progress_callback *progress, void *context, struct share_result *ret);
 
-/* Stops sharing all rows of that name, or of that content where name is NULL; ERR_NOT_FOUND. */
+/*
+ * Shares the finished downloads of earlier starts whose files are still what was downloaded; hashes those that may have
+ * changed.  Rows whose file is gone or has another content are forgotten, with a notice.  Blocks like library_share().
+ */
+enum err library_share_downloads(struct library *library);
+
+/*
+ * Stops sharing all rows of that name, or of that content where name is NULL; ERR_NOT_FOUND.  A finished download that is
+ * no longer shared is not shared at the next start either.
+ */
 enum err library_unshare(struct library *library, const char *name, const struct content *content);
 
 /* For downloads: an unfinished one, then the finished file, whose hashes are known. */

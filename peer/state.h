@@ -134,6 +134,8 @@ void share_free(struct share *share);
 enum err state_put_share(struct state *state, const struct share *share);
 /* Drops one row; ERR_NOT_FOUND. */
 enum err state_drop_share(struct state *state, const char *path, const char *name);
+/* Drops the row where it still is exactly this one; ERR_NOT_FOUND where it is gone or was replaced. */
+enum err state_drop_exactly(struct state *state, const struct share *share);
 /* One row with this content, a complete one where there is one. */
 enum err state_find_share(struct state *state, const struct content *content, struct share *ret);
 /* Rows by (name, path) after the cursor (NULL: from the first), at most `limit`; the caller frees each and the array. */

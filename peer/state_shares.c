@@ -178,6 +178,23 @@ enum err state_drop_share(struct state *state, const char *path, const char *nam
     return err ? err : end;
 }
 
+enum err state_drop_exactly(struct state *state, const struct share *share)
+{
+    int64_t pair = 0, same = 0;
+    enum err err = state_connection_begin(&state->now);
+    if (!err)
+        err = find_pair(state, share->name, &share->content, &pair);
+    if (!err) {
+        struct state_query query = state_query(&state->now, SQL_SHARE_SAME);
+        bind_share(&query, share, pair);
+        err = read_key(&query, &same);
+    }
+    if (!err)
+        err = drop_row(state, share->path, pair);
+    enum err end = state_connection_end(&state->now, !err);
+    return err ? err : end;
+}
+
 static enum err read_share(struct state_query *query, struct share *ret)
 {
     *ret = (struct share){0};
