@@ -2,8 +2,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 
 struct signals {
+    atomic_bool stop;
     signals_callback *callback;
     void *context;
     pthread_t thread;
@@ -37,9 +40,10 @@ static void *run(void *context)
         int number;
         if (sigwait(&set, &number) != 0)
             continue;
-        if (number == SIGUSR2)
+        if (number == SIGUSR2 && atomic_load(&signals->stop))
             return NULL;
-        signals->callback(signals->context, number);
+        if (number != SIGUSR2)
+            signals->callback(signals->context, number);
     }
 }
 
@@ -48,7 +52,8 @@ enum err signals_start(signals_callback *callback, void *context, struct signals
     struct signals *signals = calloc(1, sizeof *signals);
     if (!signals)
         return ERR_NOMEM;
-    *signals = (struct signals){.callback = callback, .context = context};
+    signals->callback = callback;
+    signals->context = context;
     if (pthread_create(&signals->thread, NULL, run, signals) != 0) {
         free(signals);
         return ERR_NOMEM;
@@ -61,6 +66,7 @@ void signals_stop(struct signals *signals)
 {
     if (!signals)
         return;
+    atomic_store(&signals->stop, true);
     pthread_kill(signals->thread, SIGUSR2);
     pthread_join(signals->thread, NULL);
     free(signals);

@@ -1,0 +1,130 @@
+/* Commands that change what is here. */
+#include "commands_internal.h"
+#include "progress.h"
+#include "timing.h"
+
+#define SLICE_MS 100u
+/* A script does not wait for holders longer than this. */
+#define STALLED_MAX_MS 30000u
+
+/* ---- download ---- */
+
+void commands_print_finished(struct session *session, const struct download_report *report)
+{
+    if (report->state == DOWNLOAD_FAILED) {
+        (void)command_fail(session, "download of %s failed: %s", report->name,
+                           report->why.text[0] ? report->why.text : err_name(report->err));
+        return;
+    }
+    char *summary = progress_format_summary(report);
+    terminal_print(session->terminal, "%s", summary ? summary : "");
+    free(summary);
+}
+
+/* Fails where no byte came for a while and nobody is there to send one. */
+static bool gave_up(struct session *session, uint64_t number, uint64_t *done_bytes, uint64_t *moved_ms)
+{
+    struct download_report report = {0};
+    if (downloads_report(session->downloads, number, &report))
+        return false;
+    uint64_t now_ms = timing_now_ms();
+    if (report.state == DOWNLOAD_RUNNING || report.done_bytes != *done_bytes)
+        *moved_ms = now_ms;
+    *done_bytes = report.done_bytes;
+    bool stalled = now_ms - *moved_ms >= STALLED_MAX_MS;
+    if (stalled)
+        (void)command_fail(session, "download of %s: nobody to fetch from%s%s; what is here is kept", report.name,
+                           report.why.text[0] ? ": " : "", report.why.text);
+    download_report_free(&report);
+    return stalled;
+}
+
+static bool wait_for(struct session *session, uint64_t number)
+{
+    uint64_t done_bytes = 0, moved_ms = timing_now_ms();
+    while (!downloads_wait(session->downloads, number, SLICE_MS)) {
+        if (session_interrupted(session))
+            return command_fail(session, "interrupted; what is here is kept");
+        if (gave_up(session, number, &done_bytes, &moved_ms))
+            return false;
+    }
+    struct download_report report = {0};
+    if (downloads_report(session->downloads, number, &report))
+        return false;
+    terminal_progress(session->terminal, NULL);
+    commands_print_finished(session, &report);
+    bool ok = report.state == DOWNLOAD_DONE;
+    download_report_free(&report);
+    return ok;
+}
+
+/* At the prompt: how it ends is said by on_finished(), but for what was here before. */
+static bool leave_running(struct session *session, uint64_t number)
+{
+    struct download_report report = {0};
+    if (!downloads_report(session->downloads, number, &report) && report.state == DOWNLOAD_DONE)
+        terminal_print(session->terminal, "%s is here: %s\n", report.name, report.target);
+    download_report_free(&report);
+    return true;
+}
+
+bool command_download(struct session *session, char *const *words, size_t count)
+{
+    struct listing_row file = {0};
+    struct why why = {""};
+    uint64_t number = 0;
+    if (count == 3 || (count == 4 && strcmp(words[2], "as") != 0))
+        return command_fail(session, "usage: download NAME|#|ROOT [as PATH]  (names with blanks need quotes)");
+    if (!command_resolve(session, words[1], &file))
+        return false;
+    char *target = count == 4 ? command_expand(words[3]) : NULL;
+    struct download_request request = {.content = file.content, .name = file.name, .target = target};
+    enum err err = count == 4 && !target ? why_set(&why, ERR_NOMEM, "out of memory")
+                                         : downloads_start(session->downloads, &request, &number, &why);
+    bool ok;
+    if (err) {
+        ok = command_fail(session, "download of %s: %s", file.name, why.text[0] ? why.text : err_name(err));
+    } else {
+        watcher_kick(session->watcher);
+        ok = session->mode == SESSION_PROMPT ? leave_running(session, number) : wait_for(session, number);
+    }
+    free(target);
+    free(file.name);
+    return ok;
+}
+
+/* ---- share, unshare ---- */
+
+bool command_share(struct session *session, char *const *words, size_t count)
+{
+    char **paths = calloc(count, sizeof *paths);
+    size_t expanded = 0;
+    for (size_t i = 1; paths && i < count && (paths[expanded] = command_expand(words[i])); i++)
+        expanded++;
+    size_t before = state_count_shares(session->state);
+    bool ok = paths && expanded == count - 1 ? session_share(session, (const char *const *)paths, expanded)
+                                             : command_fail(session, "out of memory");
+    size_t after = state_count_shares(session->state);
+    terminal_print(session->terminal, "%zu files are shared, %zu of them new\n", after,
+                   after > before ? after - before : 0);
+    for (size_t i = 0; i < expanded; i++)
+        free(paths[i]);
+    free(paths);
+    return ok;
+}
+
+bool command_unshare(struct session *session, char *const *words, size_t count)
+{
+    (void)count;
+    struct target target;
+    struct why why = {""};
+    if (listing_parse_target(words[1], &target, &why))
+        return command_fail(session, "%s", why.text);
+    enum err err = library_unshare(session->library, words[1], NULL);
+    const struct listing_row *row = target.kind == TARGET_NUMBER ? listing_get(&session->listing, target.number) : NULL;
+    if (err == ERR_NOT_FOUND && row)
+        err = library_unshare(session->library, row->name, NULL);
+    if (err == ERR_NOT_FOUND)
+        return command_fail(session, "\"%s\" is not shared here; \"shared\" lists what is", words[1]);
+    return !err || command_fail(session, "unshare: %s", err_name(err));
+}

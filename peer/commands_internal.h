@@ -1,0 +1,34 @@
+/* Private to commands*.c. */
+#ifndef ENXAME_PEER_COMMANDS_INTERNAL_H
+#define ENXAME_PEER_COMMANDS_INTERNAL_H
+
+#include "commands.h"
+#include "table.h"
+
+#define ROOT_SHOWN 12u
+
+/* `words[0]` is the command.  True where it succeeded. */
+typedef bool command_handler(struct session *session, char *const *words, size_t count);
+
+command_handler command_peers, command_search, command_owners, command_status, command_shared;
+command_handler command_download, command_share, command_unshare;
+
+/* Says on standard error what is wrong, and returns false. */
+__attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);
+
+/* Prints it and frees it; false where memory ran out. */
+bool command_print_table(struct session *session, struct table *table);
+
+/* The first digits of the root. */
+void command_short_root(const struct content *content, char ret_text[static ROOT_SHOWN + 1]);
+
+/*
+ * What NAME, # or ROOT means; the caller frees ret->name.  Where it means several contents the user is asked, or, in a script,
+ * told.  False where it means nothing or the user chose none, which has been said then.
+ */
+bool command_resolve(struct session *session, const char *word, struct listing_row *ret);
+
+/* With "~" for the home folder in front; the caller frees it.  NULL: out of memory. */
+char *command_expand(const char *path);
+
+#endif

@@ -1,0 +1,267 @@
+/* Commands that show something. */
+#include "commands_internal.h"
+#include "limits.h"
+#include "names.h"
+#include "units.h"
+
+#define SEARCH_ROWS_MAX 1000u
+
+static const char *number_text(uint64_t number, char ret_text[static 24])
+{
+    snprintf(ret_text, 24, "%llu", (unsigned long long)number);
+    return ret_text;
+}
+
+static const char *short_id(const uint8_t id[static HASH_SIZE], char ret_text[static 9])
+{
+    hex_encode(id, 4, ret_text);
+    return ret_text;
+}
+
+/* ---- peers ---- */
+
+static void add_peer(struct table *table, const struct peer_record *peer)
+{
+    char id[9], address[ADDRESS_TEXT_SIZE], files[24], age[UNITS_TEXT_SIZE], heard[UNITS_TEXT_SIZE + 8];
+    address_format(&peer->address, address);
+    units_format_duration(peer->age_ms, age);
+    snprintf(heard, sizeof heard, "%s ago", age);
+    table_add(table, (const char *[]){short_id(peer->id, id), address, number_text(peer->files, files), heard});
+}
+
+bool command_peers(struct session *session, char *const *words, size_t count)
+{
+    (void)words;
+    (void)count;
+    struct table *table = table_new((const char *[]){"ID", "ADDRESS", ">FILES", "LAST HEARD"}, 4);
+    char *after = NULL;
+    size_t rows = 0;
+    enum err err = ERR_OK;
+    do {
+        struct peer_list list;
+        struct why why = {""};
+        err = tracker_peers(session->client, after, ITEMS_MAX, &list, &why);
+        free(after);
+        after = NULL;
+        if (err) {
+            (void)command_fail(session, "%s", why.text);
+            break;
+        }
+        for (size_t i = 0; table && i < list.count; i++)
+            add_peer(table, &list.items[i]);
+        rows += list.count;
+        after = list.next;
+        list.next = NULL;
+        peer_list_free(&list);
+    } while (after && rows < LISTING_ROWS_MAX && !session_interrupted(session));
+    free(after);
+    if (!err)
+        return command_print_table(session, table);
+    table_free(table);
+    return false;
+}
+
+/* ---- search, shared: rows for '#' ---- */
+
+static bool add_row(struct session *session, struct table *table, const char *name, const struct content *content,
+                    const char *third)
+{
+    char number[24], size[UNITS_TEXT_SIZE], root[ROOT_SHOWN + 1];
+    if (listing_add(&session->listing, name, content))
+        return false;
+    units_format_size(content->size, size);
+    command_short_root(content, root);
+    if (table)
+        table_add(table, (const char *[]){number_text(session->listing.count, number), size, root, third, name});
+    return true;
+}
+
+static bool search_pages(struct session *session, const char *pattern, struct table *table, bool *ret_more)
+{
+    char *after = NULL;
+    bool ok = true;
+    do {
+        struct file_list list;
+        struct why why = {""};
+        size_t room = SEARCH_ROWS_MAX - session->listing.count;
+        enum err err = tracker_search(session->client, pattern, after, room, &list, &why);
+        free(after);
+        if (err)
+            return command_fail(session, "%s", why.text);
+        for (size_t i = 0; ok && i < list.count && session->listing.count < SEARCH_ROWS_MAX; i++) {
+            char holders[24];
+            ok = add_row(session, table, list.items[i].name, &list.items[i].content,
+                         number_text(list.items[i].holders, holders));
+        }
+        after = list.next;
+        list.next = NULL;
+        file_list_free(&list);
+    } while (ok && after && session->listing.count < SEARCH_ROWS_MAX);
+    *ret_more = after != NULL;
+    free(after);
+    return ok || command_fail(session, "out of memory");
+}
+
+static char *joined(char *const *words, size_t count)
+{
+    size_t size = 1;
+    for (size_t i = 0; i < count; i++)
+        size += strlen(words[i]) + 1;
+    char *text = calloc(1, size);
+    size_t used = 0;
+    for (size_t i = 0; text && i < count; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? " " : "", words[i]);
+    return text;
+}
+
+bool command_search(struct session *session, char *const *words, size_t count)
+{
+    bool more = false;
+    char *pattern = joined(words + 1, count - 1);
+    struct table *table = table_new((const char *[]){">#", ">SIZE", "ROOT", ">HOLDERS", "NAME"}, 5);
+    listing_clear(&session->listing);
+    bool ok = pattern && table ? search_pages(session, pattern, table, &more) : command_fail(session, "out of memory");
+    free(pattern);
+    if (ok && session->listing.count > 0) {
+        ok = command_print_table(session, table);
+    } else {
+        table_free(table);
+        if (ok)
+            terminal_message(session->terminal, "nothing found");
+    }
+    if (ok && more)
+        terminal_message(session->terminal, "there are more: a longer pattern finds fewer");
+    return ok;
+}
+
+bool command_shared(struct session *session, char *const *words, size_t count)
+{
+    (void)words;
+    (void)count;
+    struct table *table = table_new((const char *[]){">#", ">SIZE", "ROOT", "HAS", "NAME"}, 5);
+    struct share *page = NULL, last = {0};
+    size_t rows = 0;
+    bool ok = true;
+    listing_clear(&session->listing);
+    do {
+        enum err err = state_list_shares(session->state, last.name, last.path, ITEMS_MAX, &page, &rows);
+        share_free(&last);
+        last = (struct share){0};
+        ok = ok && !err;
+        for (size_t i = 0; ok && i < rows; i++)
+            ok = add_row(session, table, page[i].name, &page[i].content, page[i].complete ? "all" : "part");
+        for (size_t i = 0; !err && i + 1 < rows; i++)
+            share_free(&page[i]);
+        if (!err && rows > 0)
+            last = page[rows - 1];
+        if (!err)
+            free(page);
+    } while (ok && rows > 0);
+    share_free(&last);
+    if (!ok) {
+        table_free(table);
+        return command_fail(session, "cannot list what is shared");
+    }
+    if (session->listing.count > 0)
+        return command_print_table(session, table);
+    table_free(table);
+    terminal_message(session->terminal, "nothing is shared");
+    return true;
+}
+
+/* ---- owners ---- */
+
+bool command_owners(struct session *session, char *const *words, size_t count)
+{
+    (void)count;
+    struct listing_row file = {0};
+    struct content_holders found;
+    struct why why = {""};
+    if (!command_resolve(session, words[1], &file))
+        return false;
+    enum err err = tracker_holders(session->client, file.content.root, &file.content.size, ITEMS_MAX, &found, &why);
+    if (err) {
+        (void)command_fail(session, err == ERR_NOT_FOUND ? "nobody has %s" : "%s: %s", file.name, why.text);
+        free(file.name);
+        return false;
+    }
+    char root[HASH_HEX + 1], size[UNITS_TEXT_SIZE];
+    hex_encode(file.content.root, HASH_SIZE, root);
+    units_format_size(file.content.size, size);
+    terminal_print(session->terminal, "%s: %s, root %s\n", file.name, size, root);
+    struct table *table = table_new((const char *[]){"ADDRESS", "ID", "HAS"}, 3);
+    for (size_t i = 0; table && i < found.holder_count; i++) {
+        char address[ADDRESS_TEXT_SIZE], id[9];
+        address_format(&found.holders[i].address, address);
+        table_add(table, (const char *[]){address, short_id(found.holders[i].id, id),
+                                          found.holders[i].complete ? "all" : "part"});
+    }
+    bool ok = command_print_table(session, table);
+    if (found.holders_total > found.holder_count)
+        terminal_print(session->terminal, "and %llu more\n",
+                       (unsigned long long)(found.holders_total - found.holder_count));
+    content_holders_free(&found);
+    free(file.name);
+    return ok;
+}
+
+/* ---- status ---- */
+
+static void print_tracker(struct session *session)
+{
+    struct announcer_status status;
+    if (!session->announcer) {
+        terminal_print(session->terminal, "tracker    none\n");
+        return;
+    }
+    announcer_status(session->announcer, &status);
+    if (status.registered)
+        terminal_print(session->terminal, "tracker    %s, registered with %llu files\n", status.tracker,
+                       (unsigned long long)status.files);
+    else
+        terminal_print(session->terminal, "tracker    %s, not registered%s%s\n", status.tracker,
+                       status.trouble.text[0] ? ": " : "", status.trouble.text);
+}
+
+static bool print_downloads(struct session *session)
+{
+    struct download_report *reports = NULL;
+    size_t count = 0;
+    if (downloads_list(session->downloads, &reports, &count))
+        return command_fail(session, "out of memory");
+    struct table *table = table_new((const char *[]){"STATE", ">DONE", ">SIZE", ">RATE", ">HOLDERS", "NAME"}, 6);
+    for (size_t i = 0; i < count; i++) {
+        const struct download_report *report = &reports[i];
+        char done[UNITS_TEXT_SIZE], size[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE], holders[24];
+        units_format_size(report->done_bytes, done);
+        units_format_size(report->content.size, size);
+        units_format_size(report->rate_bytes_s, rate);
+        if (table)
+            table_add(table, (const char *[]){download_state_name(report->state), done, size, rate,
+                                              number_text(report->holders, holders), report->name});
+        download_report_free(&reports[i]);
+    }
+    free(reports);
+    if (count > 0)
+        return command_print_table(session, table);
+    table_free(table);
+    return true;
+}
+
+bool command_status(struct session *session, char *const *words, size_t count)
+{
+    (void)words;
+    (void)count;
+    char id[HASH_HEX + 1], address[ADDRESS_TEXT_SIZE];
+    hex_encode(state_identity(session->state)->id, HASH_SIZE, id);
+    address_format(&session->address, address);
+    terminal_print(session->terminal, "id         %s\naddress    %s\n", id, address);
+    if (!address_equal(&session->address, &session->announced)) {
+        address_format(&session->announced, address);
+        terminal_print(session->terminal, "registers  %s\n", address);
+    }
+    print_tracker(session);
+    terminal_print(session->terminal, "downloads  %s\nshared     %zu files\n", state_dir(session->state),
+                   state_count_shares(session->state));
+    return print_downloads(session);
+}

@@ -1,0 +1,198 @@
+/* Starting and stopping: what depends on what. */
+#include "session.h"
+
+#include "commands.h"
+#include "http_client.h"
+#include "limits.h"
+#include "log.h"
+#include "progress.h"
+#include "timing.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#define ADDRESSES_MAX 16u
+
+static void on_signal(void *context, int number)
+{
+    struct session *session = context;
+    if (number == SIGWINCH || number == SIGCONT) {
+        terminal_resized(session->terminal);
+        return;
+    }
+    if (atomic_load(&session->stop_signal) != 0)
+        _exit(128 + number); /* the user will not wait for a clean end */
+    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT;
+    if (!only_wait)
+        atomic_store(&session->stop_signal, number);
+    atomic_store(&session->interrupted, true);
+    tracker_client_cancel(session->client);
+    if (only_wait)
+        terminal_wipe(session->terminal);
+    else
+        terminal_interrupt(session->terminal);
+    pthread_mutex_lock(&session->lock);
+    pthread_cond_broadcast(&session->stopped);
+    pthread_mutex_unlock(&session->lock);
+}
+
+/* On a download's thread. */
+static void on_finished(void *context, const struct download_report *report)
+{
+    struct session *session = context;
+    if (session->mode == SESSION_DAEMON) {
+        if (report->state == DOWNLOAD_DONE)
+            log_info("downloaded %s", report->name);
+        else
+            log_warn("download of %s failed: %s", report->name, report->why.text);
+    } else if (session->mode == SESSION_PROMPT) {
+        commands_print_finished(session, report);
+    }
+}
+
+static enum session_mode mode_of(const struct arguments *arguments)
+{
+    if (arguments->daemon)
+        return SESSION_DAEMON;
+    bool typed = arguments->command_count == 0 && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+    return typed ? SESSION_PROMPT : SESSION_SCRIPT;
+}
+
+static enum err open_terminal(struct session *session)
+{
+    enum err err = terminal_new(session->mode == SESSION_PROMPT, &session->terminal);
+    if (!err) {
+        /* Who reads a script's output wants its results and its troubles. */
+        enum log_level level = session->mode == SESSION_SCRIPT ? LOG_WARN : LOG_INFO;
+        log_setup(session->arguments->verbose ? LOG_DEBUG : level, LOG_TEXT, terminal_message, session->terminal);
+    }
+    return err;
+}
+
+static enum err open_state(struct session *session, struct why *why)
+{
+    const struct arguments *arguments = session->arguments;
+    enum err err = state_open(arguments->dir, arguments->dir_is_default, &session->state, why);
+    if (err)
+        return err;
+    if (state_was_copied(session->state))
+        log_warn("%s was copied from another place: this peer has a new id now", state_dir(session->state));
+    session->clock = lamport_new(state_clock(session->state));
+    if (!session->clock)
+        return ERR_NOMEM;
+    return library_new(session->state, &session->library);
+}
+
+static enum err open_server(struct session *session, struct why *why)
+{
+    const struct arguments *arguments = session->arguments;
+    struct server_options options = {.listen = arguments->listen,
+                                     .state = session->state,
+                                     .library = session->library,
+                                     .clock = session->clock,
+                                     .allow_hosts = arguments->allow_hosts,
+                                     .allow_host_count = arguments->allow_host_count};
+    enum err err = server_start(&options, &session->server, why);
+    if (!err)
+        server_address(session->server, &session->address);
+    session->announced = arguments->has_advertise ? arguments->advertise : session->address;
+    return err;
+}
+
+/* With a wildcard the tracker takes the host that it sees, and the interfaces' addresses as further ones. */
+static enum err open_announcer(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+    session->trackers = trackers_new(arguments->trackers, arguments->tracker_count);
+    if (session->trackers)
+        session->client = tracker_client_new(session->trackers, session->clock, state_identity(session->state));
+    if (!session->client)
+        return ERR_NOMEM;
+    if (arguments->no_tracker)
+        return ERR_OK;
+    struct address more[ADDRESSES_MAX];
+    size_t more_count = 0;
+    if (address_is_unspecified(&session->announced) &&
+        address_interfaces(session->announced.port, ADDRESSES_MAX, more, &more_count))
+        more_count = 0;
+    struct announcer_options options = {.state = session->state,
+                                        .library = session->library,
+                                        .trackers = session->trackers,
+                                        .clock = session->clock,
+                                        .address = session->announced,
+                                        .more = more,
+                                        .more_count = more_count};
+    return announcer_start(&options, &session->announcer);
+}
+
+static enum err open_downloads(struct session *session)
+{
+    struct downloads_options options = {.state = session->state,
+                                        .library = session->library,
+                                        .trackers = session->trackers,
+                                        .clock = session->clock,
+                                        .self = session->announced,
+                                        .chunk_size = session->arguments->chunk_size};
+    enum err err = downloads_new(&options, &session->downloads);
+    if (err)
+        return err;
+    downloads_set_finished(session->downloads, on_finished, session);
+    server_set_downloads(session->server, session->downloads);
+    session->sharing = sharing_new(session->library);
+    if (!session->sharing)
+        return ERR_NOMEM;
+    if (session->mode == SESSION_DAEMON)
+        return ERR_OK;
+    return watcher_start(session->terminal, session->sharing, session->downloads, &session->watcher);
+}
+
+enum err session_open(struct session *session, const struct arguments *arguments, struct why *why)
+{
+    session->arguments = arguments;
+    session->mode = mode_of(arguments);
+    pthread_mutex_init(&session->lock, NULL);
+    (void)timing_condition_init(&session->stopped);
+    why->text[0] = '\0';
+    enum err err = open_terminal(session);
+    if (!err)
+        err = open_state(session, why);
+    if (!err)
+        err = open_server(session, why);
+    if (!err)
+        err = open_announcer(session);
+    if (!err)
+        err = open_downloads(session);
+    if (!err)
+        err = signals_start(on_signal, session, &session->signals);
+    if (!err)
+        return ERR_OK;
+    if (why->text[0] == '\0')
+        (void)why_set(why, err, "cannot start: %s", err_name(err));
+    session_close(session);
+    return err;
+}
+
+void session_close(struct session *session)
+{
+    /* From now on a signal means: at once. */
+    atomic_store(&session->stop_signal,
+                 atomic_load(&session->stop_signal) ? atomic_load(&session->stop_signal) : SIGTERM);
+    watcher_stop(session->watcher);
+    downloads_free(session->downloads);
+    announcer_stop(session->announcer);
+    server_stop(session->server);
+    library_free(session->library);
+    sharing_free(session->sharing);
+    signals_stop(session->signals);
+    tracker_client_free(session->client);
+    trackers_free(session->trackers);
+    if (session->state && session->clock && state_save_clock(session->state, lamport_now(session->clock)))
+        log_warn("the clock could not be saved");
+    lamport_free(session->clock);
+    state_close(session->state);
+    listing_clear(&session->listing);
+    log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
+    terminal_free(session->terminal);
+    pthread_cond_destroy(&session->stopped);
+    pthread_mutex_destroy(&session->lock);
+}

@@ -1,0 +1,155 @@
+#include "watcher.h"
+
+#include "progress.h"
+#include "timing.h"
+
+#define PERIOD_MS 200u
+/* Where nothing is under way. */
+#define IDLE_PERIOD_MS 1000u
+#define LINE_SIZE 512u
+
+struct watcher {
+    struct terminal *terminal;
+    struct sharing *sharing;
+    struct downloads *downloads;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards stop and kicked */
+    pthread_cond_t changed;
+    bool stop, kicked;
+
+    /* the thread's own: how fast is hashed */
+    uint64_t hashed_bytes, hashed_at_ms, hash_rate;
+};
+
+static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_line)
+{
+    struct share_progress shared;
+    if (!sharing_progress(watcher->sharing, &shared)) {
+        watcher->hashed_at_ms = 0;
+        return false;
+    }
+    uint64_t now_ms = timing_now_ms();
+    if (watcher->hashed_at_ms == 0 || shared.bytes_done < watcher->hashed_bytes) {
+        watcher->hash_rate = 0;
+    } else if (now_ms > watcher->hashed_at_ms) {
+        uint64_t rate = (shared.bytes_done - watcher->hashed_bytes) * 1000 / (now_ms - watcher->hashed_at_ms);
+        watcher->hash_rate = watcher->hash_rate == 0 ? rate : (3 * watcher->hash_rate + rate) / 4;
+    }
+    watcher->hashed_bytes = shared.bytes_done;
+    watcher->hashed_at_ms = now_ms;
+    char tail[64];
+    snprintf(tail, sizeof tail, "%llu of %llu files", (unsigned long long)shared.files_done,
+             (unsigned long long)shared.files_found);
+    struct progress progress = {.name = "hashing",
+                                .done_bytes = shared.bytes_done,
+                                .total_bytes = shared.bytes_found,
+                                .rate_bytes_s = watcher->hash_rate,
+                                .tail = tail,
+                                .hide_rate = watcher->hash_rate == 0};
+    progress_format(&progress, width, ret_line, LINE_SIZE);
+    return true;
+}
+
+static bool is_active(const struct download_report *report)
+{
+    return report->state != DOWNLOAD_DONE && report->state != DOWNLOAD_FAILED;
+}
+
+/* The first that runs, else the first that waits, with a count of the others. */
+static bool format_downloads(const struct watcher *watcher, unsigned width, char *ret_line)
+{
+    struct download_report *reports = NULL, *shown = NULL;
+    size_t count = 0, active = 0;
+    if (downloads_list(watcher->downloads, &reports, &count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_active(&reports[i]))
+            continue;
+        active++;
+        if (!shown || (shown->state != DOWNLOAD_RUNNING && reports[i].state == DOWNLOAD_RUNNING))
+            shown = &reports[i];
+    }
+    if (shown) {
+        char more[32] = "";
+        if (active > 1)
+            snprintf(more, sizeof more, "  +%zu more", active - 1);
+        unsigned taken = (unsigned)strlen(more);
+        progress_format_download(shown, width > taken ? width - taken : width, ret_line, LINE_SIZE - sizeof more);
+        size_t length = strlen(ret_line);
+        snprintf(ret_line + length, LINE_SIZE - length, "%s", more);
+    }
+    for (size_t i = 0; i < count; i++)
+        download_report_free(&reports[i]);
+    free(reports);
+    return shown != NULL;
+}
+
+static void *run(void *context)
+{
+    struct watcher *watcher = context;
+    char line[LINE_SIZE];
+    pthread_mutex_lock(&watcher->lock);
+    while (!watcher->stop) {
+        watcher->kicked = false;
+        pthread_mutex_unlock(&watcher->lock);
+        /* The last column stays free, as a terminal may wrap when it is written. */
+        unsigned width = terminal_width(watcher->terminal) - 1;
+        bool active = format_hashing(watcher, width, line) || format_downloads(watcher, width, line);
+        terminal_progress(watcher->terminal, active ? line : NULL);
+        pthread_mutex_lock(&watcher->lock);
+        if (!watcher->stop && !watcher->kicked)
+            (void)timing_wait(&watcher->changed, &watcher->lock, active ? PERIOD_MS : IDLE_PERIOD_MS);
+    }
+    pthread_mutex_unlock(&watcher->lock);
+    terminal_progress(watcher->terminal, NULL);
+    return NULL;
+}
+
+enum err watcher_start(struct terminal *terminal, struct sharing *sharing, struct downloads *downloads,
+                       struct watcher **ret)
+{
+    struct watcher *watcher = calloc(1, sizeof *watcher);
+    if (!watcher)
+        return ERR_NOMEM;
+    watcher->terminal = terminal;
+    watcher->sharing = sharing;
+    watcher->downloads = downloads;
+    pthread_mutex_init(&watcher->lock, NULL);
+    bool ok = timing_condition_init(&watcher->changed);
+    if (ok && pthread_create(&watcher->thread, NULL, run, watcher) != 0) {
+        pthread_cond_destroy(&watcher->changed);
+        ok = false;
+    }
+    if (!ok) {
+        pthread_mutex_destroy(&watcher->lock);
+        free(watcher);
+        return ERR_NOMEM;
+    }
+    *ret = watcher;
+    return ERR_OK;
+}
+
+static void set_flag(struct watcher *watcher, bool *flag)
+{
+    pthread_mutex_lock(&watcher->lock);
+    *flag = true;
+    pthread_cond_signal(&watcher->changed);
+    pthread_mutex_unlock(&watcher->lock);
+}
+
+void watcher_kick(struct watcher *watcher)
+{
+    if (watcher)
+        set_flag(watcher, &watcher->kicked);
+}
+
+void watcher_stop(struct watcher *watcher)
+{
+    if (!watcher)
+        return;
+    set_flag(watcher, &watcher->stop);
+    pthread_join(watcher->thread, NULL);
+    pthread_cond_destroy(&watcher->changed);
+    pthread_mutex_destroy(&watcher->lock);
+    free(watcher);
+}

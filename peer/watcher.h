@@ -1,0 +1,16 @@
+/* A thread that keeps the progress line true: what is being hashed, else what is being downloaded. */
+#ifndef ENXAME_PEER_WATCHER_H
+#define ENXAME_PEER_WATCHER_H
+
+#include "downloads.h"
+#include "sharing.h"
+#include "terminal.h"
+
+struct watcher;
+enum err watcher_start(struct terminal *terminal, struct sharing *sharing, struct downloads *downloads,
+                       struct watcher **ret);
+void watcher_stop(struct watcher *watcher); /* NULL is harmless */
+/* Something began: look at once. */
+void watcher_kick(struct watcher *watcher);
+
+#endif
