@@ -14,7 +14,7 @@ static bool read_root(struct http_request *request, uint8_t ret_root[static HASH
 {
     if (hex_decode(http_request_capture(request, 0), HASH_SIZE, ret_root))
         return true;
-    http_reply_problem(request, 400, "invalid-root", "the root must be %u lower-case hex digits", HASH_HEX);
+    http_reply_problem(request, 400, "invalid-path", "root: must be %u lower-case hex digits", HASH_HEX);
     return false;
 }
 
@@ -245,7 +245,7 @@ void server_any(void *context, struct http_request *request)
     if (!read_root(request, content.root))
         return;
     if (any_request_parse(body, length, &any, &why) != ERR_OK) {
-        http_reply_problem(request, 400, "invalid-message", "%s", why.text);
+        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
         return;
     }
     content.size = any.size;
@@ -358,7 +358,7 @@ void server_batch(void *context, struct http_request *request)
     if (err != ERR_OK) {
         if (batch != NULL)
             batch_free(batch);
-        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-message",
+        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-body",
                            "%s", err == ERR_NOMEM ? err_name(err) : why.text);
         return;
     }
