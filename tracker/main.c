@@ -30,19 +30,18 @@ static int serve(const struct arguments *arguments, struct tracker *tracker, con
     struct registry *registry = NULL;
     struct http_server *server = NULL;
     int received, status = EXIT_FAILURE;
-    struct lamport *clock = lamport_new(0);
     const struct http_server_options server_options = {
         .listen = arguments->listen,
         .threads = HTTP_THREADS,
         .routes = routes,
         .route_count = routes_count,
         .context = tracker,
-        .clock = clock,
+        .clock = tracker->clock,
         .allow_hosts = arguments->allow_hosts,
         .allow_host_count = arguments->allow_host_count,
         .observe = routes_observe,
     };
-    if (!clock || registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
+    if (registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
         fail("out of memory or threads");
     else if (http_server_start(&server_options, &server, &why) != ERR_OK)
         fail(why.text);
@@ -62,7 +61,6 @@ static int serve(const struct arguments *arguments, struct tracker *tracker, con
         http_server_drain(server);
     writer_stop(tracker->writer);
     http_server_stop(server);
-    lamport_free(clock);
     return status;
 }
 
@@ -85,12 +83,18 @@ int main(int argc, char **argv)
         fail("out of memory");
     else if (store_open(&store_options, &tracker.store, &why) != ERR_OK)
         fail(why.text);
-    else if (writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
-        fail("out of memory or threads");
-    else
-        status = serve(&arguments, &tracker, &ends);
+    else if (!(tracker.clock = lamport_new(store_clock(tracker.store))))
+        fail("out of memory");
+    else {
+        store_keep_clock(tracker.store, tracker.clock);
+        if (writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
+            fail("out of memory or threads");
+        else
+            status = serve(&arguments, &tracker, &ends);
+    }
     writer_free(tracker.writer);
     store_close(tracker.store);
+    lamport_free(tracker.clock);
     metrics_free(tracker.metrics);
     return status;
 }

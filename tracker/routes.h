@@ -14,6 +14,7 @@ struct tracker {
     struct store *store;
     struct writer *writer;
     struct metrics *metrics;
+    struct lamport *clock;
     uint64_t heartbeat_s;
     uint64_t expire_s;
 };

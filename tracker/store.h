@@ -14,6 +14,7 @@
 #define ENXAME_STORE_H
 
 #include "err.h"
+#include "lamport.h"
 #include "messages.h"
 
 #include <stdbool.h>
@@ -34,6 +35,12 @@ struct store_options {
  * ERR_NOT_FOUND (no such folder) and others.
  */
 enum err store_open(const struct store_options *options, struct store **ret, struct why *why);
+/*
+ * The Lamport clock lives on in the store: store_clock() is what an earlier start left, and from store_keep_clock() on
+ * (before the first write; `clock` outlives the store) each batch that writes, and the close, keep its value.
+ */
+uint64_t store_clock(const struct store *store);
+void store_keep_clock(struct store *store, struct lamport *clock);
 /* No call may be under way.  NULL is harmless. */
 void store_close(struct store *store);
 

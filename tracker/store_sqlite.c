@@ -45,6 +45,37 @@ void store_sqlite_written(struct store *store, bool ok)
     pthread_mutex_unlock(&store->lock);
 }
 
+/* ---- the Lamport clock ---- */
+
+uint64_t store_clock(const struct store *store)
+{
+    return store->first_clock;
+}
+
+void store_keep_clock(struct store *store, struct lamport *clock)
+{
+    store->clock = clock;
+}
+
+enum err store_sqlite_write_clock(struct store *store)
+{
+    if (!store->clock)
+        return ERR_OK;
+    struct query query = query_begin(&store->writer, SQL_CLOCK_SET);
+    query_number(&query, 1, (int64_t)lamport_now(store->clock));
+    query_next(&query);
+    return query_end(&query);
+}
+
+static enum err read_clock(struct store *store)
+{
+    struct query query = query_begin(&store->writer, SQL_CLOCK_GET);
+    int64_t value = 0;
+    enum err err = query_take_key(&query, &value);
+    store->first_clock = value > 0 ? (uint64_t)value : 0;
+    return err;
+}
+
 /* ---- connections ---- */
 
 static void connection_close(struct connection *connection)
@@ -151,7 +182,7 @@ static enum err check_small(sqlite3 *db, const char *path, struct why *why)
 }
 
 /* Every registration gets one full expiry: the clock of an earlier start means nothing in this one. */
-static enum err restart_clock(struct store *store)
+static enum err restart_ages(struct store *store)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(store->writer.db, "UPDATE peers SET seen_ms = ?1 WHERE id IS NOT NULL", -1,
@@ -187,7 +218,9 @@ static enum err open_writer(struct store *store, const char *path, struct why *w
         code = connection_prepare(writer, 0, SQL_WRITES_END);
     err = store_sqlite_error(code);
     if (err == ERR_OK)
-        err = restart_clock(store);
+        err = restart_ages(store);
+    if (err == ERR_OK)
+        err = read_clock(store);
     if (err != ERR_OK)
         return why_set(why, err, "cannot use the database %s: %s", path, sqlite3_errmsg(writer->db));
     return ERR_OK;
@@ -254,6 +287,7 @@ void store_close(struct store *store)
     for (unsigned i = 0; i < store->reader_count; i++)
         connection_close(&store->readers[i]);
     free(store->readers);
+    store_sqlite_write_clock(store);
     /* The last connection to close moves the log into the database and removes it. */
     connection_close(&store->writer);
     free(store->changes);

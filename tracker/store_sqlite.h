@@ -18,6 +18,8 @@ enum statement {
     SQL_SAVEPOINT,
     SQL_RELEASE,
     SQL_ROLLBACK_TO,
+    SQL_CLOCK_GET,
+    SQL_CLOCK_SET,
     SQL_PEER_FIND,
     SQL_PEER_INSERT,
     SQL_PEER_UPDATE,
@@ -75,6 +77,8 @@ struct store {
     uint64_t expire_ms;
     int lock_fd;
     struct connection writer;
+    struct lamport *clock; /* NULL: none to keep */
+    uint64_t first_clock;  /* what the last start left */
     struct index_change *changes;
     size_t change_count, change_capacity;
 
@@ -147,6 +151,9 @@ int64_t store_sqlite_now(struct store *store);
 int64_t store_sqlite_lapsed(struct store *store);
 /* What became of a batch: the clock stands still from the first failure to the next success. */
 void store_sqlite_written(struct store *store, bool ok);
+
+/* Writes the Lamport clock's value down. */
+enum err store_sqlite_write_clock(struct store *store);
 
 struct connection *store_sqlite_borrow(struct store *store);
 void store_sqlite_return(struct store *store, struct connection *reader);

@@ -7,6 +7,7 @@
  * names     each name of each content.
  * holdings  which peer holds a content under which name; the two B-trees lead both ways.
  * search    trigrams of the names; its rows carry the keys of `names`.
+ * clock     one row: the Lamport clock.
  *
  * A name that no peer holds and a content without a name are removed in the transaction that took the last one.
  */
@@ -24,6 +25,7 @@ static const char schema_1[] =
     "  PRIMARY KEY (peer, name)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX holdings_name ON holdings (name, peer, complete);"
     "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram', content = '', columnsize = 0);"
+    "CREATE TABLE clock (value INTEGER NOT NULL) STRICT; INSERT INTO clock VALUES (0);"
     "PRAGMA application_id = 0x456e7861;" /* "Enxa" */
     "PRAGMA user_version = 1;";
 #define APPLICATION_ID 0x456e7861
@@ -43,6 +45,8 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_SAVEPOINT] = "SAVEPOINT one",
     [SQL_RELEASE] = "RELEASE one",
     [SQL_ROLLBACK_TO] = "ROLLBACK TO one",
+    [SQL_CLOCK_GET] = "SELECT value FROM clock",
+    [SQL_CLOCK_SET] = "UPDATE clock SET value = ?1",
     [SQL_PEER_FIND] = "SELECT key, instance, host, port, files, seen_ms FROM peers WHERE id = ?1",
     [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, files, seen_ms) VALUES (?1, ?2, ?3, ?4, 0, ?5)"
                         " RETURNING key",

@@ -205,6 +205,22 @@ def test_a_restart_gives_every_registration_a_full_expiry(start_tracker):
     assert peer.files() == []
 
 
+def test_the_lamport_clock_does_not_go_back_at_a_restart(start_tracker):
+    first = start_tracker()
+    peer = first.client()
+    first_clock = int(peer.get("/v1/peers", headers={"Lamport-Clock": "5000"}).headers["Lamport-Clock"])
+    assert first_clock > 5000
+    first.stop()
+    second = start_tracker()
+    assert int(requests.get(second.url + "/v1/peers", timeout=10).headers["Lamport-Clock"]) > first_clock
+    peer = second.client()
+    peer.get("/v1/peers", headers={"Lamport-Clock": "9000"})
+    peer.register(7001)
+    second.kill()
+    answer = requests.get(start_tracker().url + "/v1/peers", timeout=10)
+    assert int(answer.headers["Lamport-Clock"]) > 9000
+
+
 # ---- ends ----
 
 
