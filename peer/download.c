@@ -207,7 +207,7 @@ static void copy_local(struct download *download)
 {
     const struct content *content = &download->row.content;
     struct part_file *part = download->part;
-    uint64_t chunk_size = part_file_chunk_size(part), count = merkle_chunk_count(content->size, chunk_size);
+    uint64_t chunk_size = part_file_chunk_size(part), count;
     struct merkle_stream *stream = NULL;
     uint8_t *bytes = NULL, *layer = NULL, hash[HASH_SIZE];
     size_t layer_count;
@@ -223,8 +223,8 @@ static void copy_local(struct download *download)
                 ERR_OK ||
             part_file_set_layer(part, chunk_size, layer, layer_count) != ERR_OK)
             goto out;
-        count = layer_count;
     }
+    count = merkle_chunk_count(content->size, chunk_size);
     bytes = malloc((size_t)chunk_size);
     stream = merkle_stream_new();
     for (uint64_t i = 0; bytes != NULL && stream != NULL && i < count && !atomic_load(&download->stop); i++) {
