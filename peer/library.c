@@ -98,27 +98,43 @@ static bool cancel_later(struct library *library, const char *path, const char *
     return found;
 }
 
+/* Trouble that is ours or may pass: the file is not to blame. */
+static bool is_passing(enum err err)
+{
+    return err == ERR_BUSY || err == ERR_NOMEM || err == ERR_IO || err == ERR_TIMEOUT;
+}
+
+static const char *what_became(enum err err)
+{
+    switch (err) {
+    case ERR_OK:
+        return "changed: no longer shared as it was; it is hashed again once it is quiet";
+    case ERR_NOT_FOUND:
+        return "is gone: no longer shared";
+    case ERR_INVALID:
+        return "is no file any more: no longer shared";
+    default:
+        return "cannot be read any more: no longer shared";
+    }
+}
+
 /*
  * The file of a row is not what it was: `err` is what looking at it gave, ERR_OK where its stamp differs.  Drops the row;
  * `lines` counts notices.
  */
-static void drop_stale(struct library *library, const struct share *share, enum err err, unsigned *lines)
+static enum err drop_stale(struct library *library, const struct share *share, enum err err, unsigned *lines)
 {
-    /* Where the trouble is ours or may pass, the file is not to blame. */
-    if (err == ERR_BUSY || err == ERR_NOMEM || err == ERR_IO || err == ERR_TIMEOUT)
-        return;
-    if (state_drop_exactly(library->state, share))
-        return;
+    if (is_passing(err))
+        return err;
+    enum err dropped = state_drop_exactly(library->state, share);
+    if (dropped)
+        return dropped == ERR_NOT_FOUND ? ERR_OK : dropped;
     if (!err)
         library_later(library, share->path, share->name);
     if ((*lines)++ < CHECK_LINES_MAX)
-        log_info("%s %s: no longer shared%s", share->path,
-                 !err                   ? "changed"
-                 : err == ERR_NOT_FOUND ? "is gone"
-                 : err == ERR_INVALID   ? "is no file any more"
-                                        : err_name(err),
-                 err ? "" : " as it was; it is hashed again once it is quiet");
+        log_info("%s %s", share->path, what_became(err));
     library_tell(library);
+    return ERR_OK;
 }
 
 /* ---- looking at all ---- */
@@ -428,87 +444,89 @@ static enum err open_same(const struct share *share, int *ret_fd)
     return err;
 }
 
+/* A complete file; the caller frees it. */
+static enum err find_complete(struct library *library, const struct content *content, struct share *ret)
+{
+    enum err err = state_find_share(library->state, content, ret);
+    if (err || ret->complete)
+        return err;
+    share_free(ret);
+    return ERR_NOT_FOUND;
+}
+
 enum err library_open(struct library *library, const struct content *content, int *ret_fd, char **ret_name)
 {
+    enum err err = ERR_OK;
     *ret_fd = -1;
     if (ret_name)
         *ret_name = NULL;
-    for (;;) {
+    while (!err && *ret_fd < 0) {
         struct share share;
         unsigned lines = 0;
-        enum err err = state_find_share(library->state, content, &share);
+        err = find_complete(library, content, &share);
         if (err)
             return err;
-        if (!share.complete) {
-            share_free(&share);
-            return ERR_NOT_FOUND;
-        }
         err = open_same(&share, ret_fd);
-        bool open = *ret_fd >= 0;
-        if (open && ret_name) {
+        if (*ret_fd < 0)
+            err = drop_stale(library, &share, err, &lines);
+        if (*ret_fd >= 0 && ret_name) {
             *ret_name = share.name;
             share.name = NULL;
         }
-        if (!open)
-            drop_stale(library, &share, err, &lines);
         share_free(&share);
-        if (open)
-            return ERR_OK;
-        /* Trouble that is not the file's. */
-        if (err == ERR_BUSY || err == ERR_NOMEM || err == ERR_IO || err == ERR_TIMEOUT)
-            return err;
     }
+    return err;
 }
 
-/* `hashed` is what is known of a complete file. */
-static enum err make_layer(struct hashed *hashed, uint64_t chunk_size, uint8_t **ret_layer, size_t *ret_count)
+/* A layer of one chunk or none needs nothing but the root. */
+static enum err make_root_layer(const struct content *content, size_t count, uint8_t **ret_layer, size_t *ret_count)
 {
-    uint64_t count = merkle_chunk_count(hashed->content.size, chunk_size);
-    if (hashed->count == 0) {
-        /* Of one chunk or none: its layer is the root. */
-        hashed->layer = malloc(HASH_SIZE);
-        if (!hashed->layer)
-            return ERR_NOMEM;
-        memcpy(hashed->layer, hashed->content.root, HASH_SIZE);
-    } else {
-        enum err err =
-            merkle_coarsen(hashed->layer, hashed->content.size, hashed->chunk_size, chunk_size, hashed->layer);
-        if (err)
-            return err;
-    }
-    *ret_layer = hashed->layer;
-    hashed->layer = NULL;
-    *ret_count = (size_t)count;
+    *ret_layer = malloc(HASH_SIZE);
+    if (!*ret_layer)
+        return ERR_NOMEM;
+    memcpy(*ret_layer, content->root, HASH_SIZE);
+    *ret_count = count;
     return ERR_OK;
+}
+
+static enum err read_layer(struct library *library, const struct share *share, uint64_t chunk_size, uint8_t **ret_layer)
+{
+    struct hashed hashed;
+    enum err err = state_find_layer(library->state, share->path, &share->stamp, &hashed);
+    if (err)
+        return err;
+    if (!content_equal(&hashed.content, &share->content))
+        err = ERR_NOT_FOUND;
+    else if (hashed.count == 0 || chunk_size < hashed.chunk_size)
+        err = ERR_INVALID;
+    else
+        err = merkle_coarsen(hashed.layer, share->content.size, hashed.chunk_size, chunk_size, hashed.layer);
+    if (!err) {
+        *ret_layer = hashed.layer;
+        hashed.layer = NULL;
+    }
+    hashed_free(&hashed);
+    return err;
 }
 
 enum err library_layer(struct library *library, const struct content *content, uint64_t chunk_size, uint8_t **ret_layer,
                        size_t *ret_count)
 {
     struct share share;
-    struct hashed hashed = {0};
     *ret_layer = NULL;
     *ret_count = 0;
     if (!merkle_is_chunk_size(chunk_size))
         return ERR_INVALID;
-    if (merkle_chunk_count(content->size, chunk_size) > LAYER_HASHES_MAX)
+    uint64_t count = merkle_chunk_count(content->size, chunk_size);
+    if (count > LAYER_HASHES_MAX)
         return ERR_TOO_LARGE;
-    enum err err = state_find_share(library->state, content, &share);
+    enum err err = find_complete(library, content, &share);
     if (err)
         return err;
-    if (!share.complete)
-        err = ERR_NOT_FOUND;
-    else if (merkle_finest_chunk_size(content->size) >= content->size)
-        hashed.content = *content;
-    else
-        err = state_find_layer(library->state, share.path, &share.stamp, &hashed);
-    if (!err && !content_equal(&hashed.content, content))
-        err = ERR_NOT_FOUND;
-    if (!err && hashed.count > 0 && chunk_size < hashed.chunk_size)
-        err = ERR_INVALID;
-    if (!err)
-        err = make_layer(&hashed, chunk_size, ret_layer, ret_count);
-    hashed_free(&hashed);
+    if (count <= 1)
+        err = make_root_layer(content, (size_t)count, ret_layer, ret_count);
+    else if (!(err = read_layer(library, &share, chunk_size, ret_layer)))
+        *ret_count = (size_t)count;
     share_free(&share);
     return err;
 }

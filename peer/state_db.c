@@ -9,6 +9,8 @@
 #define CHECKED_SIZE_MAX (8u * MIB)
 /* Another program (a shell on the database) may hold the write lock this long. */
 #define BUSY_MS 5000
+/* Hashes that are kept: as many as a peer can register, and as many again. */
+#define HASHES_MAX (2 * (int64_t)PEER_FILES_MAX)
 
 /*
  * numbers    the Lamport clock.
@@ -70,6 +72,8 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_HASH_FIND_LAYER] = "SELECT root, size, chunk_size, layer FROM hashes WHERE path = ?1 AND settled >= ?7"
                             " AND " STAMP_IS,
     [SQL_HASH_SAVE] = "INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    /* The oldest go, as nothing says whether their files still exist.  A row that is replaced counts as new. */
+    [SQL_HASH_PRUNE] = "DELETE FROM hashes WHERE rowid <= (SELECT max(rowid) FROM hashes) - ?1",
     [SQL_DOWNLOAD_ADD] = "INSERT INTO downloads (root, size, name, target, done) VALUES (?1, ?2, ?3, ?4, ?5)"
                          " RETURNING number",
     [SQL_DOWNLOAD_FIND] = "SELECT number, verified FROM downloads"
@@ -413,6 +417,18 @@ static enum err open_now(struct state *state, struct why *why)
     return ERR_OK;
 }
 
+static enum err tidy(struct state *state)
+{
+    struct state_query query = state_query(&state->kept, SQL_HASH_PRUNE);
+    state_bind_number(&query, 1, HASHES_MAX);
+    state_query_next(&query);
+    enum err err = state_query_end(&query);
+    /* Part files may have been copied before the record of them: they are looked through when they are gone on with. */
+    if (!err && state->copied)
+        err = state_query_run(&state->kept, SQL_DOWNLOAD_DISTRUST);
+    return err || !state->copied ? err : state_drop_lost_downloads(state);
+}
+
 enum err state_db_open(struct state *state, const char *folder, struct why *why)
 {
     char *path;
@@ -421,8 +437,7 @@ enum err state_db_open(struct state *state, const char *folder, struct why *why)
     enum err err = open_kept(state, path, why);
     if (!err)
         err = open_now(state, why);
-    /* Its part files may have been copied before the record of them: they are looked through when they are gone on with. */
-    if (!err && state->copied && (err = state_query_run(&state->kept, SQL_DOWNLOAD_DISTRUST)))
+    if (!err && (err = tidy(state)))
         why_set(why, err, "cannot write %s: %s", path, err_name(err));
     free(path);
     return err;

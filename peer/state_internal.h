@@ -20,6 +20,7 @@ enum state_sql {
     SQL_HASH_FIND,
     SQL_HASH_FIND_LAYER,
     SQL_HASH_SAVE,
+    SQL_HASH_PRUNE,
     SQL_DOWNLOAD_ADD,
     SQL_DOWNLOAD_FIND,
     SQL_DOWNLOAD_VERIFIED,
@@ -73,6 +74,8 @@ struct state {
 /* Opens both databases; `folder` is the path of DIR/.enxame.  A copied state does not trust its part files. */
 enum err state_db_open(struct state *state, const char *folder, struct why *why);
 void state_db_close(struct state *state);
+/* Forgets unfinished downloads whose target lies outside of DIR in a folder that is not here. */
+enum err state_drop_lost_downloads(struct state *state);
 
 /* Lock and begin a transaction; commit (or, with `keep` false, roll back) and unlock.  Inner pairs join the outer one. */
 enum err state_connection_begin(struct state_connection *connection);

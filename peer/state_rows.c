@@ -370,3 +370,27 @@ enum err state_list_downloads(struct state *state, struct download_row **ret_row
     *ret_count = count;
     return err;
 }
+
+static bool has_folder(const char *target)
+{
+    struct stat status;
+    const char *slash = strrchr(target, '/');
+    char *folder = strndup(target, slash ? (size_t)(slash - target) + 1 : 0);
+    bool found = folder && stat(folder, &status) == 0 && S_ISDIR(status.st_mode);
+    free(folder);
+    return found;
+}
+
+enum err state_drop_lost_downloads(struct state *state)
+{
+    struct download_row *rows = NULL;
+    size_t count = 0;
+    enum err err = state_list_downloads(state, &rows, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!err && !rows[i].done && to_kept(state, rows[i].target)[0] == '/' && !has_folder(rows[i].target))
+            err = state_forget_download(state, rows[i].number);
+        download_row_free(&rows[i]);
+    }
+    free(rows);
+    return err;
+}
