@@ -83,19 +83,23 @@ enum http_range http_parse_range(const char *text, uint64_t size, uint64_t *ret_
     return HTTP_RANGE_PART;
 }
 
-/* The host part of a Host header, without brackets and port. */
+/* The host part of a Host header, without brackets and port; the port may be empty (RFC 3986, 3.2.3). */
 static bool split_host(const char *text, char *ret_host, size_t capacity)
 {
-    const char *end;
+    const char *end, *after;
+    uint16_t port;
     size_t length;
 
     if (*text == '[') {
         end = strchr(++text, ']');
-        if (end == NULL || (end[1] != '\0' && end[1] != ':'))
+        if (end == NULL)
             return false;
+        after = end + 1;
     } else {
-        end = text + strcspn(text, ":");
+        after = end = text + strcspn(text, ":");
     }
+    if (*after != '\0' && (*after != ':' || (after[1] != '\0' && !address_parse_port(after + 1, &port))))
+        return false;
     length = (size_t)(end - text);
     if (length == 0 || length >= capacity)
         return false;
