@@ -251,7 +251,7 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     *ret_request = request;
     pthread_mutex_lock(&server->lock);
     server->active++;
-    request->link->deadline_ms = timing_now_ms() + BODY_DEADLINE_MS;
+    request->link->deadline_ms = timing_now_ms() + server->options.body_deadline_ms;
     pthread_mutex_unlock(&server->lock);
 
     find_route(request, method, url);
@@ -512,6 +512,8 @@ enum err http_server_start(const struct http_server_options *options, struct htt
         server->options.idle_ms = (uint64_t)CONNECTION_IDLE_S * 1000;
     if (server->options.request_deadline_ms == 0)
         server->options.request_deadline_ms = REQUEST_DEADLINE_MS;
+    if (server->options.body_deadline_ms == 0)
+        server->options.body_deadline_ms = BODY_DEADLINE_MS;
     if (gethostname(server->machine, sizeof server->machine - 1) != 0)
         server->machine[0] = '\0';
     (void)pthread_mutex_init(&server->lock, NULL);

@@ -46,8 +46,8 @@ struct http_server_options {
     struct lamport *clock; /* merged with each request's Lamport-Clock, ticked for each answer; may be NULL */
     const char *const *allow_hosts;
     size_t allow_host_count;
-    http_observer *observe;                /* may be NULL */
-    uint64_t idle_ms, request_deadline_ms; /* 0: those of limits.h (tests choose shorter ones) */
+    http_observer *observe;                                  /* may be NULL */
+    uint64_t idle_ms, request_deadline_ms, body_deadline_ms; /* 0: those of limits.h (tests choose shorter ones) */
 };
 
 /* On ERR_EXISTS (port taken), ERR_DENIED and others `why` has a sentence for the user. */

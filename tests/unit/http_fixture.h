@@ -1,0 +1,268 @@
+/* The server that the tests of http_server speak to, and its routes. */
+#ifndef ENXAME_TEST_HTTP_FIXTURE_H
+#define ENXAME_TEST_HTTP_FIXTURE_H
+
+#include "sockets.h"
+
+#include "http_server.h"
+#include "limits.h"
+#include "timing.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#define BODY_MAX 1000u
+#define STREAM_SIZE (1u * MIB)
+#define ENDLESS_SIZE (UINT64_C(64) * MIB)
+
+static struct http_server *server;
+static struct address address;
+static struct lamport *server_clock;
+static atomic_int observed_status, released;
+static atomic_size_t observed_count, held;
+
+static void reply_hello(void *context, struct http_request *request)
+{
+    (void)context;
+    http_reply_json(request, 200, strdup("{\"hello\":true}"));
+}
+
+static void reply_echo(void *context, struct http_request *request)
+{
+    size_t length;
+    const char *body = http_request_body(request, &length);
+    char *copy = malloc(length + 1);
+
+    (void)context;
+    assert_int_equal(body[length], '\0');
+    memcpy(copy, body, length + 1);
+    http_reply_bytes(request, 200, "application/octet-stream", copy, length);
+}
+
+static void reply_ask(void *context, struct http_request *request)
+{
+    const char *q = http_request_query(request, "q");
+    char source[ADDRESS_TEXT_SIZE], *text = NULL;
+
+    (void)context;
+    address_format_host(http_request_source(request), source);
+    if (asprintf(&text, "%s|%s|%s|%s", http_request_capture(request, 0), q == NULL ? "(none)" : q, source,
+                 http_request_is_head(request) ? "HEAD" : "GET") < 0)
+        text = NULL;
+    http_reply_header(request, "X-Is", http_request_capture(request, 0));
+    http_reply_bytes(request, 200, "text/plain", text, text == NULL ? 0 : strlen(text));
+}
+
+static void reply_number(void *context, struct http_request *request)
+{
+    uint64_t number;
+    char *text = NULL;
+
+    (void)context;
+    if (!http_request_number(request, "n", 1, 10, 5, &number))
+        return;
+    if (asprintf(&text, "%llu", (unsigned long long)number) < 0)
+        text = NULL;
+    http_reply_json(request, 200, text);
+}
+
+static void reply_range(void *context, struct http_request *request)
+{
+    (void)context;
+    http_reply_range(request, "text/plain", strdup("0123456789"), 10);
+}
+
+static void reply_gone(void *context, struct http_request *request)
+{
+    (void)context;
+    http_reply_empty(request, 204);
+}
+
+static void reply_nothing(void *context, struct http_request *request)
+{
+    (void)context;
+    (void)request;
+}
+
+/* A file of `size` bytes, each with the low byte of its place. */
+static void reply_file(void *context, struct http_request *request)
+{
+    uint64_t size = strtoull(http_request_capture(request, 0), NULL, 10);
+    struct http_file file = {.size = size, .etag = "\"tag\"", .filename = "folder/a \"ü\".bin"};
+    FILE *temporary = tmpfile();
+
+    (void)context;
+    assert_non_null(temporary);
+    for (uint64_t i = 0; i < size; i++)
+        (void)fputc((int)(i & 0xff), temporary);
+    assert_int_equal(fflush(temporary), 0);
+    switch (http_request_range(request, size, file.etag, &file.offset, &file.length)) {
+    case HTTP_RANGE_PART:
+        file.partial = true;
+        break;
+    case HTTP_RANGE_ALL:
+        break;
+    case HTTP_RANGE_UNSATISFIABLE:
+        (void)fclose(temporary);
+        http_reply_problem(request, 416, "range-not-satisfiable", "no such bytes");
+        return;
+    }
+    file.fd = dup(fileno(temporary));
+    (void)fclose(temporary);
+    http_reply_file(request, &file);
+}
+
+static long read_pattern(void *context, uint64_t position, char *buffer, size_t capacity)
+{
+    size_t count = capacity < 10000 ? capacity : 10000;
+
+    (void)context;
+    for (size_t i = 0; i < count; i++)
+        buffer[i] = (char)((position + i) % 251);
+    return (long)count;
+}
+
+static long read_broken(void *context, uint64_t position, char *buffer, size_t capacity)
+{
+    return position >= 50000 ? -1 : read_pattern(context, position, buffer, capacity);
+}
+
+static void release_pattern(void *context)
+{
+    (void)context;
+    atomic_fetch_add(&released, 1);
+}
+
+static void reply_stream(void *context, struct http_request *request)
+{
+    const char *which = http_request_capture(request, 0);
+    struct http_stream stream = {.length = strcmp(which, "endless") == 0 ? ENDLESS_SIZE : STREAM_SIZE,
+                                 .type = "application/octet-stream",
+                                 .read = strcmp(which, "broken") == 0 ? read_broken : read_pattern,
+                                 .release = release_pattern};
+
+    (void)context;
+    http_reply_stream(request, &stream);
+}
+
+static void *answer_later(void *request)
+{
+    (void)usleep(20000);
+    http_reply_json(request, 200, strdup("{\"later\":true}"));
+    return NULL;
+}
+
+static void reply_later(void *context, struct http_request *request)
+{
+    pthread_t thread;
+
+    (void)context;
+    http_defer(request);
+    assert_int_equal(pthread_create(&thread, NULL, answer_later, request), 0);
+    (void)pthread_detach(thread);
+}
+
+/* Nobody answers these. */
+static void reply_never(void *context, struct http_request *request)
+{
+    (void)context;
+    http_defer(request);
+    atomic_fetch_add(&held, 1);
+}
+
+static const struct http_route routes[] = {
+    {"GET", "/hello", 0, reply_hello},   {"POST", "/echo", BODY_MAX, reply_echo},
+    {"POST", "/large", MIB, reply_echo}, {"GET", "/ask/{}/end", 0, reply_ask},
+    {"GET", "/number", 0, reply_number}, {"GET", "/range", 0, reply_range},
+    {"GET", "/thing", 0, reply_hello},   {"DELETE", "/thing", 0, reply_gone},
+    {"POST", "/nobody", 0, reply_gone},  {"GET", "/silent", 0, reply_nothing},
+    {"GET", "/file/{}", 0, reply_file},  {"GET", "/stream/{}", 0, reply_stream},
+    {"GET", "/later", 0, reply_later},   {"GET", "/never", 0, reply_never},
+};
+
+static void observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
+                    uint64_t sent_bytes)
+{
+    (void)context;
+    (void)route;
+    (void)duration_us;
+    (void)sent_bytes;
+    atomic_store(&observed_status, status);
+    atomic_fetch_add(&observed_count, 1);
+}
+
+static const char *const allow_hosts[] = {"files.example"};
+
+/* With deadlines of the caller's; 0: the usual ones. */
+static void start_with(uint64_t idle_ms, uint64_t request_deadline_ms, uint64_t body_deadline_ms)
+{
+    struct http_server_options options = {.threads = 2,
+                                          .routes = routes,
+                                          .route_count = sizeof routes / sizeof *routes,
+                                          .allow_hosts = allow_hosts,
+                                          .allow_host_count = 1,
+                                          .observe = observe,
+                                          .idle_ms = idle_ms,
+                                          .request_deadline_ms = request_deadline_ms,
+                                          .body_deadline_ms = body_deadline_ms};
+    struct why why;
+
+    server_clock = lamport_new(100);
+    options.clock = server_clock;
+    assert_true(address_parse_host("127.0.0.1", 0, &options.listen));
+    assert_int_equal(http_server_start(&options, &server, &why), ERR_OK);
+    http_server_address(server, &address);
+    assert_true(address.port != 0);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    atomic_store(&released, 0);
+    atomic_store(&held, 0);
+    atomic_store(&observed_count, 0);
+    start_with(0, 0, 0);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    http_server_stop(server);
+    server = NULL;
+    lamport_free(server_clock);
+    server_clock = NULL;
+    return 0;
+}
+
+/* Sends the text to the server on a connection of its own and returns the answer. */
+static struct sockets_reply ask(const char *text)
+{
+    int fd = sockets_connect(&address);
+    struct sockets_reply reply;
+
+    assert_true(sockets_say(fd, text));
+    reply = sockets_receive(fd, strncmp(text, "HEAD ", 5) == 0);
+    (void)close(fd);
+    return reply;
+}
+
+/* The same where the status alone counts. */
+static int ask_status(const char *text)
+{
+    struct sockets_reply reply = ask(text);
+
+    sockets_reply_free(&reply);
+    return reply.status;
+}
+
+/* Waits for what another thread will make true. */
+#define EVENTUALLY(condition)                                                                                          \
+    do {                                                                                                               \
+        for (int tries_ = 0; !(condition) && tries_ < SOCKETS_PATIENCE_S * 100; tries_++)                              \
+            (void)usleep(10000);                                                                                       \
+        assert_true(condition);                                                                                        \
+    } while (0)
+
+#endif
