@@ -250,7 +250,7 @@ out:
 static enum err open_part(struct download *download, struct why *why)
 {
     struct part_file *part;
-    enum err err = part_file_open(download->options->state, &download->row, &part, why);
+    enum err err = part_file_open(download->options->state, &download->row, &download->stop, &part, why);
 
     if (err != ERR_OK)
         return err;

@@ -25,6 +25,7 @@ struct entry {
     struct download *download;
     pthread_t thread;
     bool has_thread;
+    bool asking; /* the finder uses it, without the lock: it must not go */
     uint64_t next_find_ms, find_interval_ms;
 };
 
@@ -60,7 +61,7 @@ static void ask_tracker(struct downloads *downloads, struct entry *entry)
     content_holders_free(&holders);
 }
 
-/* The entry that is due for a question, or NULL; the lock is held.  Entries stay until downloads_free(). */
+/* The entry that is due for a question, or NULL; the lock is held. */
 static struct entry *find_due(struct downloads *downloads, uint64_t now_ms)
 {
     for (size_t i = 0; i < downloads->count; i++) {
@@ -103,9 +104,12 @@ static void *find(void *context)
             (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads));
             continue;
         }
+        entry->asking = true;
         pthread_mutex_unlock(&downloads->lock);
         ask_tracker(downloads, entry);
         pthread_mutex_lock(&downloads->lock);
+        entry->asking = false;
+        pthread_cond_broadcast(&downloads->changed);
     }
     pthread_mutex_unlock(&downloads->lock);
     return NULL;
@@ -194,6 +198,8 @@ static void drop_entry(struct downloads *downloads, struct entry *entry)
             break;
         }
     }
+    while (entry->asking)
+        pthread_cond_wait(&downloads->changed, &downloads->lock);
     pthread_mutex_unlock(&downloads->lock);
     if (entry->has_thread)
         (void)pthread_join(entry->thread, NULL);
@@ -313,15 +319,16 @@ static enum err check_target(const struct download_row *row, struct why *why)
 /* The lock is held. */
 static enum err start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
 {
-    struct entry *entry = find_entry(downloads, row->number);
+    struct entry *entry;
     struct download *download;
     enum err err;
 
     *ret_number = row->number;
-    if (entry != NULL && !download_is_over(entry->download))
-        return ERR_OK;
-    if (entry != NULL)
+    while ((entry = find_entry(downloads, row->number)) != NULL) {
+        if (!download_is_over(entry->download))
+            return ERR_OK;
         drop_entry(downloads, entry);
+    }
     err = download_new(&downloads->options, &downloads->bans, row, &download);
     return err == ERR_OK ? add_entry(downloads, download) : err;
 }

@@ -28,7 +28,6 @@ struct part_file {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     unsigned references;
-    bool discard;
     struct bitmap verified, pending;
     uint64_t version, done_bytes;
     uint64_t written, synced; /* how often a chunk was written; up to which of these it is on record */
@@ -146,7 +145,7 @@ static bool chunk_fits(struct part_file *part, struct merkle_stream *stream, uin
 }
 
 /* What lies in the file unrecorded, as after kill -9, is hashed and kept where it fits; holes are passed over. */
-static enum err recover(struct part_file *part)
+static enum err recover(struct part_file *part, const atomic_bool *stop)
 {
     struct merkle_stream *stream = merkle_stream_new();
     uint8_t *buffer = malloc((size_t)part->chunk_size);
@@ -158,7 +157,11 @@ static enum err recover(struct part_file *part)
         return ERR_NOMEM;
     }
     while (index < part->count) {
-        off_t data = lseek(part->fd, (off_t)(index * part->chunk_size), SEEK_DATA);
+        off_t data;
+
+        if (stop != NULL && atomic_load(stop))
+            break; /* the rest is looked at next time */
+        data = lseek(part->fd, (off_t)(index * part->chunk_size), SEEK_DATA);
 
         if (data < 0)
             break; /* nothing but a hole until the end */
@@ -178,7 +181,8 @@ static enum err recover(struct part_file *part)
     return ERR_OK;
 }
 
-static enum err load_row(struct part_file *part, const struct download_row *row, bool had_full_length)
+static enum err load_row(struct part_file *part, const struct download_row *row, bool had_full_length,
+                         const atomic_bool *stop)
 {
     enum err err = ERR_OK;
 
@@ -196,7 +200,7 @@ static enum err load_row(struct part_file *part, const struct download_row *row,
                 mark(part, i);
         }
     }
-    return recover(part);
+    return recover(part, stop);
 }
 
 static enum err open_file(struct part_file *part, uint64_t number, bool *ret_had_full_length, struct why *why)
@@ -214,7 +218,8 @@ static enum err open_file(struct part_file *part, uint64_t number, bool *ret_had
     return ERR_OK;
 }
 
-enum err part_file_open(struct state *state, const struct download_row *row, struct part_file **ret, struct why *why)
+enum err part_file_open(struct state *state, const struct download_row *row, const atomic_bool *stop,
+                        struct part_file **ret, struct why *why)
 {
     struct part_file *part = calloc(1, sizeof *part);
     bool had_full_length = false;
@@ -234,7 +239,7 @@ enum err part_file_open(struct state *state, const struct download_row *row, str
     if (err == ERR_OK)
         err = reserve(part, why);
     if (err == ERR_OK) {
-        err = load_row(part, row, had_full_length);
+        err = load_row(part, row, had_full_length, stop);
         if (err != ERR_OK)
             (void)why_set(why, err, "%s: %s", part->path, err_name(err));
     }
@@ -273,8 +278,6 @@ void part_file_release(struct part_file *part)
         return;
     if (part->running)
         (void)pthread_join(part->syncer, NULL);
-    if (part->discard)
-        (void)unlink(part->path);
     if (part->fd >= 0)
         (void)close(part->fd);
     bitmap_free(&part->verified);
@@ -561,11 +564,4 @@ enum err part_file_finish(struct part_file *part, int folder_fd, const char *nam
     if (fsync(folder_fd) != 0)
         return why_set(why, err_from_errno(errno), "the folder of %s: %s", name, strerror(errno));
     return ERR_OK;
-}
-
-void part_file_discard(struct part_file *part)
-{
-    pthread_mutex_lock(&part->lock);
-    part->discard = true;
-    pthread_mutex_unlock(&part->lock);
 }

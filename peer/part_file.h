@@ -10,14 +10,17 @@
 
 #include "state.h"
 
+#include <stdatomic.h>
+
 struct part_file;
 
 /*
  * Opens or makes the file for a row of the state.  With a layer in the row the recorded chunks are trusted where the file
  * has its full length; everything else in it is hashed against the layer before this returns, and what fits is kept.
- * `stop` may be NULL.  ERR_NOSPACE where the disk cannot hold it.
+ * `stop` (may be NULL) cuts that short.  ERR_NOSPACE where the disk cannot hold it.
  */
-enum err part_file_open(struct state *state, const struct download_row *row, struct part_file **ret, struct why *why);
+enum err part_file_open(struct state *state, const struct download_row *row, const atomic_bool *stop,
+                        struct part_file **ret, struct why *why);
 struct part_file *part_file_hold(struct part_file *part);
 void part_file_release(struct part_file *part); /* NULL is harmless */
 
@@ -59,7 +62,5 @@ enum err part_file_flush(struct part_file *part);
 enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why);
 /* Its hashes for the state: the finest layer that is known. */
 enum err part_file_hashed(struct part_file *part, struct hashed *ret);
-/* Removes the bytes from the disk when the last holder releases it. */
-void part_file_discard(struct part_file *part);
 
 #endif
