@@ -1,6 +1,6 @@
-#include "arguments.h"
 #include "http_server.h"
 #include "lamport.h"
+#include "options.h"
 #include "registry.h"
 #include "routes.h"
 
@@ -24,21 +24,21 @@ static int fail(const char *what)
     return EXIT_FAILURE;
 }
 
-static int serve(const struct arguments *arguments, struct tracker *tracker, const sigset_t *ends)
+static int serve(const struct options *options, struct tracker *tracker, const sigset_t *ends)
 {
     struct why why;
     struct registry *registry = NULL;
     struct http_server *server = NULL;
     int received, status = EXIT_FAILURE;
     const struct http_server_options server_options = {
-        .listen = arguments->listen,
+        .listen = options->listen,
         .threads = HTTP_THREADS,
         .routes = routes,
         .route_count = routes_count,
         .context = tracker,
         .clock = tracker->clock,
-        .allow_hosts = arguments->allow_hosts,
-        .allow_host_count = arguments->allow_host_count,
+        .allow_hosts = options->allow_hosts,
+        .allow_host_count = options->allow_host_count,
         .observe = routes_observe,
     };
     if (registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
@@ -50,7 +50,7 @@ static int serve(const struct arguments *arguments, struct tracker *tracker, con
         char text[ADDRESS_TEXT_SIZE];
         http_server_address(server, &address);
         address_format(&address, text);
-        printf("tracker listening on %s (database %s)\n", text, arguments->db);
+        printf("tracker listening on %s (database %s)\n", text, options->db);
         fflush(stdout);
         sigwait(ends, &received);
         log_info("stopping");
@@ -66,18 +66,18 @@ static int serve(const struct arguments *arguments, struct tracker *tracker, con
 
 int main(int argc, char **argv)
 {
-    struct arguments arguments;
-    enum arguments_result parsed = arguments_parse(argc, argv, &arguments);
-    if (parsed != ARGUMENTS_RUN)
-        return parsed == ARGUMENTS_DONE ? EXIT_SUCCESS : 2;
-    log_setup(arguments.verbose ? LOG_DEBUG : LOG_INFO, arguments.log_format, NULL, NULL);
+    struct options options;
+    enum options_result parsed = options_parse(argc, argv, &options);
+    if (parsed != OPTIONS_RUN)
+        return parsed == OPTIONS_DONE ? EXIT_SUCCESS : 2;
+    log_setup(options.verbose ? LOG_DEBUG : LOG_INFO, options.log_format, NULL, NULL);
     sigset_t ends;
     block_signals(&ends);
 
     struct why why;
     int status = EXIT_FAILURE;
-    struct tracker tracker = {.heartbeat_s = arguments.heartbeat_s, .expire_s = arguments.expire_s};
-    const struct store_options store_options = {arguments.db, 1000 * arguments.expire_s, HTTP_THREADS};
+    struct tracker tracker = {.heartbeat_s = options.heartbeat_s, .expire_s = options.expire_s};
+    const struct store_options store_options = {options.db, 1000 * options.expire_s, HTTP_THREADS};
     tracker.metrics = metrics_new(routes, routes_count);
     if (!tracker.metrics)
         fail("out of memory");
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
         if (writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
             fail("out of memory or threads");
         else
-            status = serve(&arguments, &tracker, &ends);
+            status = serve(&options, &tracker, &ends);
     }
     writer_free(tracker.writer);
     store_close(tracker.store);

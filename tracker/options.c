@@ -1,4 +1,4 @@
-#include "arguments.h"
+#include "options.h"
 
 #include "limits.h"
 #include "units.h"
@@ -37,7 +37,7 @@ static const char help[] =
     "  -v, --verbose           log each request\n"
     "  --version, --help\n";
 
-__attribute__((format(printf, 1, 2))) static enum arguments_result wrong(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static enum options_result wrong(const char *format, ...)
 {
     struct why why = {""};
     va_list arguments;
@@ -45,31 +45,31 @@ __attribute__((format(printf, 1, 2))) static enum arguments_result wrong(const c
     vsnprintf(why.text, sizeof why.text, format, arguments);
     va_end(arguments);
     fprintf(stderr, "tracker: %s\nTry 'tracker --help'.\n", why.text);
-    return ARGUMENTS_WRONG;
+    return OPTIONS_WRONG;
 }
 
-static enum arguments_result set_seconds(const char *name, const char *text, uint64_t maximum, uint64_t *ret)
+static enum options_result set_seconds(const char *name, const char *text, uint64_t maximum, uint64_t *ret)
 {
     if (units_parse_number(text, 1, maximum, ret))
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     return wrong("--%s: must be a number of seconds from 1 to %llu, not '%s'", name, (unsigned long long)maximum, text);
 }
 
-static enum arguments_result set_option(int option, const char *value, struct arguments *ret)
+static enum options_result set_option(int option, const char *value, struct options *ret)
 {
     struct why why = {""};
     switch (option) {
     case OPTION_LISTEN:
         if (address_parse(value, &ret->listen, &why) != ERR_OK)
             return wrong("--listen: %s", why.text);
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case OPTION_DB:
         if (strncmp(value, "postgresql:", 11) == 0 || strncmp(value, "postgres:", 9) == 0)
             return wrong("--db: this build has no PostgreSQL store yet; give a file");
         if (!*value)
             return wrong("--db: the name is empty");
         ret->db = value;
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case OPTION_HEARTBEAT:
         return set_seconds("heartbeat", value, HEARTBEAT_MAX_S, &ret->heartbeat_s);
     case OPTION_EXPIRE:
@@ -78,36 +78,36 @@ static enum arguments_result set_option(int option, const char *value, struct ar
         if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
             return wrong("--log-format: must be text or json, not '%s'", value);
         ret->log_format = *value == 'j' ? LOG_JSON : LOG_TEXT;
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case OPTION_ALLOW_HOST:
-        if (ret->allow_host_count == ARGUMENTS_HOSTS_MAX)
-            return wrong("--allow-host: at most %u", ARGUMENTS_HOSTS_MAX);
+        if (ret->allow_host_count == OPTIONS_HOSTS_MAX)
+            return wrong("--allow-host: at most %u", OPTIONS_HOSTS_MAX);
         ret->allow_hosts[ret->allow_host_count++] = value;
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case OPTION_NO_DISCOVER:
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case 'v':
         ret->verbose = true;
-        return ARGUMENTS_RUN;
+        return OPTIONS_RUN;
     case 'h':
         fputs(help, stdout);
-        return ARGUMENTS_DONE;
+        return OPTIONS_DONE;
     case OPTION_VERSION:
         puts("tracker (Enxame) " ENXAME_VERSION);
-        return ARGUMENTS_DONE;
+        return OPTIONS_DONE;
     default: /* getopt_long has said what is wrong */
         fputs("Try 'tracker --help'.\n", stderr);
-        return ARGUMENTS_WRONG;
+        return OPTIONS_WRONG;
     }
 }
 
-enum arguments_result arguments_parse(int argc, char **argv, struct arguments *ret)
+enum options_result options_parse(int argc, char **argv, struct options *ret)
 {
-    *ret = (struct arguments){.listen = {.port = 5000}, .db = "tracker.db", .heartbeat_s = HEARTBEAT_DEFAULT_S};
+    *ret = (struct options){.listen = {.port = 5000}, .db = "tracker.db", .heartbeat_s = HEARTBEAT_DEFAULT_S};
     int option;
     while ((option = getopt_long(argc, argv, "vh", long_options, NULL)) != -1) {
-        enum arguments_result result = set_option(option, optarg, ret);
-        if (result != ARGUMENTS_RUN)
+        enum options_result result = set_option(option, optarg, ret);
+        if (result != OPTIONS_RUN)
             return result;
     }
     if (optind < argc)
@@ -116,5 +116,5 @@ enum arguments_result arguments_parse(int argc, char **argv, struct arguments *r
         ret->expire_s = 3 * ret->heartbeat_s;
     if (ret->expire_s <= ret->heartbeat_s)
         return wrong("--expire: must be more than the heartbeat of %llu seconds", (unsigned long long)ret->heartbeat_s);
-    return ARGUMENTS_RUN;
+    return OPTIONS_RUN;
 }
