@@ -46,8 +46,7 @@ static const char *const migrations[] = {schema_1};
 static const char schema_now[] =
     "CREATE TABLE pairs ("
     "  key INTEGER PRIMARY KEY, name TEXT NOT NULL, root BLOB NOT NULL, size INTEGER NOT NULL, hint INTEGER NOT NULL,"
-    "  desired INTEGER NOT NULL, told INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX pairs_name ON pairs (name);"
+    "  desired INTEGER NOT NULL, told INTEGER NOT NULL, UNIQUE (name, root, size)) STRICT;"
     "CREATE INDEX pairs_hint ON pairs (hint);"
     "CREATE INDEX pairs_untold ON pairs (desired) WHERE desired <> told;"
     "CREATE TABLE shares ("
@@ -88,8 +87,7 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_LAYER_FIND] = "SELECT chunk_size, layer FROM layers WHERE number = ?1",
     [SQL_LAYER_FORGET] = "DELETE FROM layers WHERE number = ?1",
     [SQL_PAIR_FIND] = "SELECT key FROM pairs WHERE name = ?1 AND root = ?2 AND size = ?3",
-    [SQL_PAIR_ADD] = "INSERT INTO pairs (name, root, size, hint, desired, told) VALUES (?1, ?2, ?3, ?4, -1, -1)"
-                     " RETURNING key",
+    [SQL_PAIR_ADD] = "INSERT INTO pairs (name, root, size, hint, desired, told) VALUES (?1, ?2, ?3, ?4, ?5, -1)",
     [SQL_PAIR_REFRESH] = "UPDATE pairs SET desired = coalesce((SELECT max(complete) FROM shares WHERE pair = ?1), -1)"
                          " WHERE key = ?1",
     [SQL_PAIR_TOLD] = "UPDATE pairs SET told = ?2 WHERE key = ?1",
@@ -100,12 +98,11 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_PAIRS_TELL_AGAIN] = "UPDATE pairs SET told = -1 WHERE told <> -1",
     [SQL_PAIRS_FORGET_GONE] = "DELETE FROM pairs WHERE desired = -1 AND told = -1",
     [SQL_SHARE_SAME] = "SELECT 1 FROM shares WHERE path = ?1 AND " STAMP_IS " AND pair = ?7 AND complete = ?8",
+    [SQL_SHARE_ROWS] = SHARE_COLUMNS ", s.pair FROM shares s JOIN pairs p ON p.key = s.pair WHERE s.path = ?1",
     [SQL_SHARE_PUT] = "INSERT OR REPLACE INTO shares VALUES (?1, ?7, ?8, ?2, ?3, ?4, ?5, ?6, ?9)",
     [SQL_SHARE_DROP] = "DELETE FROM shares WHERE path = ?1 AND pair = ?2",
     [SQL_SHARE_NAMED] = "SELECT s.pair FROM shares s JOIN pairs p ON p.key = s.pair WHERE s.path = ?1 AND p.name = ?2"
                         " LIMIT 1",
-    [SQL_SHARE_OTHERS] = "SELECT s.pair FROM shares s JOIN pairs p ON p.key = s.pair"
-                         " WHERE s.path = ?1 AND (p.root <> ?2 OR p.size <> ?3) LIMIT 1",
     [SQL_SHARE_FIND] = SHARE_COLUMNS " FROM pairs p JOIN shares s ON s.pair = p.key"
                                      " WHERE p.hint = ?3 AND p.root = ?1 AND p.size = ?2"
                                      " ORDER BY s.complete DESC LIMIT 1",
@@ -373,6 +370,12 @@ static int check_small(sqlite3 *db, const char *path)
     return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
 }
 
+/* Counting what is allocated costs a lock at each allocation.  Too late where SQLite runs already, which does no harm. */
+static void set_up_sqlite(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static enum err open_kept(struct state *state, const char *path, struct why *why)
 {
     struct state_connection *kept = &state->kept;
@@ -431,7 +434,9 @@ static enum err tidy(struct state *state)
 
 enum err state_db_open(struct state *state, const char *folder, struct why *why)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     char *path;
+    pthread_once(&once, set_up_sqlite);
     if (!connection_init(&state->kept) || !connection_init(&state->now) || asprintf(&path, "%s/state.db", folder) < 0)
         return why_set(why, ERR_NOMEM, "out of memory");
     enum err err = open_kept(state, path, why);

@@ -49,16 +49,17 @@ static enum err find_pair(struct state *state, const char *name, const struct co
     return read_key(&query, ret_key);
 }
 
-static enum err make_pair(struct state *state, const char *name, const struct content *content, int64_t *ret_key)
+/* For one row; the pair is not there yet. */
+static enum err add_pair(struct state *state, const struct share *share, int64_t *ret_key)
 {
-    enum err err = find_pair(state, name, content, ret_key);
-    if (err != ERR_NOT_FOUND)
-        return err;
     struct state_query query = state_query(&state->now, SQL_PAIR_ADD);
-    state_bind_text(&query, 1, name);
-    bind_content(&query, 2, content);
-    state_bind_number(&query, 4, hint_of(content->root));
-    return read_key(&query, ret_key);
+    state_bind_text(&query, 1, share->name);
+    bind_content(&query, 2, &share->content);
+    state_bind_number(&query, 4, hint_of(share->content.root));
+    state_bind_number(&query, 5, share->complete);
+    state_query_next(&query);
+    *ret_key = sqlite3_last_insert_rowid(state->now.db);
+    return state_query_end(&query);
 }
 
 static enum err run_with_key(struct state *state, enum state_sql statement, int64_t key)
@@ -110,43 +111,75 @@ static enum err drop_row(struct state *state, const char *path, int64_t pair)
     return err ? err : refresh_pair(state, pair);
 }
 
-/* A path has one content: rows that say another go. */
-static enum err drop_others(struct state *state, const struct share *share)
+static struct stamp get_stamp(struct state_query *query, int column)
 {
-    for (;;) {
-        int64_t pair = 0;
-        struct state_query query = state_query(&state->now, SQL_SHARE_OTHERS);
-        state_bind_path(&query, 1, share->path);
-        bind_content(&query, 2, &share->content);
-        enum err err = read_key(&query, &pair);
-        if (err)
-            return err == ERR_NOT_FOUND ? ERR_OK : err;
-        err = drop_row(state, share->path, pair);
-        if (err)
-            return err;
+    return (struct stamp){
+        .device = (uint64_t)state_get_number(query, column),
+        .inode = (uint64_t)state_get_number(query, column + 1),
+        .size = (uint64_t)state_get_number(query, column + 2),
+        .mtime_ns = state_get_number(query, column + 3),
+        .ctime_ns = state_get_number(query, column + 4),
+        .taken_ns = state_get_number(query, column + 5),
+    };
+}
+
+static struct content get_content(struct state_query *query, int column)
+{
+    struct content content;
+    state_get_bytes(query, column, content.root, HASH_SIZE);
+    content.size = (uint64_t)state_get_number(query, column + 1);
+    return content;
+}
+
+/* What the rows of the share's path say. */
+struct path_rows {
+    int64_t other; /* a pair of another content; 0: none */
+    bool same;     /* the share is there already */
+};
+
+static enum err look_at_path(struct state *state, const struct share *share, struct path_rows *ret)
+{
+    *ret = (struct path_rows){0};
+    struct state_query query = state_query(&state->now, SQL_SHARE_ROWS);
+    state_bind_path(&query, 1, share->path);
+    while (state_query_next(&query)) {
+        struct content content = get_content(&query, 2);
+        struct stamp stamp = get_stamp(&query, 5);
+        const char *name = (const char *)sqlite3_column_text(query.statement, 1);
+        if (!content_equal(&content, &share->content)) {
+            ret->other = state_get_number(&query, 11);
+        } else if (name && strcmp(name, share->name) == 0) {
+            ret->same = stamp_equal(&stamp, &share->stamp) && share->complete == (state_get_number(&query, 4) != 0);
+        }
     }
+    return state_query_end(&query);
 }
 
 static enum err put_share(struct state *state, const struct share *share)
 {
-    int64_t pair = 0, same = 0;
-    enum err err = make_pair(state, share->name, &share->content, &pair);
+    struct path_rows rows;
+    int64_t pair = 0;
+    enum err err = look_at_path(state, share, &rows);
+    /* A path has one content: rows that say another go. */
+    while (!err && rows.other != 0) {
+        err = drop_row(state, share->path, rows.other);
+        if (!err)
+            err = look_at_path(state, share, &rows);
+    }
+    if (err || rows.same)
+        return err;
+    err = find_pair(state, share->name, &share->content, &pair);
+    bool fresh = err == ERR_NOT_FOUND;
+    if (fresh)
+        err = add_pair(state, share, &pair);
     if (err)
         return err;
-    struct state_query query = state_query(&state->now, SQL_SHARE_SAME);
-    bind_share(&query, share, pair);
-    err = read_key(&query, &same);
-    if (err != ERR_NOT_FOUND)
-        return err;
-    err = drop_others(state, share);
-    if (err)
-        return err;
-    query = state_query(&state->now, SQL_SHARE_PUT);
+    struct state_query query = state_query(&state->now, SQL_SHARE_PUT);
     bind_share(&query, share, pair);
     state_bind_number(&query, 9, share->stamp.taken_ns);
     state_query_next(&query);
     err = state_query_end(&query);
-    return err ? err : refresh_pair(state, pair);
+    return err || fresh ? err : refresh_pair(state, pair);
 }
 
 enum err state_put_share(struct state *state, const struct share *share)
@@ -200,15 +233,9 @@ static enum err read_share(struct state_query *query, struct share *ret)
     *ret = (struct share){0};
     ret->path = state_get_text(query, 0);
     ret->name = state_get_text(query, 1);
-    state_get_bytes(query, 2, ret->content.root, HASH_SIZE);
-    ret->content.size = (uint64_t)state_get_number(query, 3);
+    ret->content = get_content(query, 2);
     ret->complete = state_get_number(query, 4) != 0;
-    ret->stamp.device = (uint64_t)state_get_number(query, 5);
-    ret->stamp.inode = (uint64_t)state_get_number(query, 6);
-    ret->stamp.size = (uint64_t)state_get_number(query, 7);
-    ret->stamp.mtime_ns = state_get_number(query, 8);
-    ret->stamp.ctime_ns = state_get_number(query, 9);
-    ret->stamp.taken_ns = state_get_number(query, 10);
+    ret->stamp = get_stamp(query, 5);
     return ret->path && ret->name ? ERR_OK : ERR_NOMEM;
 }
 
