@@ -389,6 +389,7 @@ class FakeHolder:
         self.id = self.identity.id
         self.have_chunk_size = have_chunk_size
         self.held = held
+        self.pace_s = 0  # before each answer with data: how slow an honest holder is
         self.claimed = held if claimed is None else None if claimed == "complete" else claimed
         self.version = random.getrandbits(40)
         self.clock = Clock()
@@ -599,6 +600,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if asked and (first >= size or last < first):
             self._send(416, b"", {"Content-Range": f"bytes */{size}"})
             return
+        if holder.pace_s:
+            holder._stopping.wait(holder.pace_s)
         chunks = set(range(first // holder.have_chunk_size, last // holder.have_chunk_size + 1))
         if holder.held is not None and not chunks <= holder.held:
             self._problem(404, "range-not-held")

@@ -63,6 +63,12 @@ def start_peer(launcher):
 
 
 @pytest.fixture
+def start_shell(launcher):
+    """start_shell(tracker=..., files=[...], args=[...], dir=None) -> programs.ShellProgram"""
+    return launcher.start_shell
+
+
+@pytest.fixture
 def run_peer(launcher):
     """run_peer(["search x", ...], tracker=..., files=[...], args=[...], dir=None, stdin=None) -> programs.Result"""
     return launcher.run_peer

@@ -59,8 +59,8 @@ class Program:
         self.expected_statuses = {0}
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.process = subprocess.Popen(
-                self.arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
-                env=environment(folder), preexec_fn=_die_with_parent, **options,
+                self.arguments, stdout=out, stderr=err, cwd=folder, env=environment(folder),
+                preexec_fn=_die_with_parent, **{"stdin": subprocess.DEVNULL, **options},
             )  # fmt: skip
         try:
             self.ready = self._wait_ready(ready, ready_s)
@@ -165,6 +165,42 @@ class PeerProgram(Program):
         return client.Peer(self.url).status()["id"]
 
 
+class ShellProgram(Program):
+    """A peer whose commands come line by line while it runs; it serves until end(), or until it is stopped."""
+
+    def __init__(self, name, arguments, folder, peer_dir):
+        super().__init__(name, arguments, folder, r"", stdin=subprocess.PIPE)
+        self.dir = pathlib.Path(peer_dir)
+        self.expected_statuses = {0, 128 + signal.SIGTERM}
+
+    @property
+    def id(self):
+        path = self.dir / ".enxame/secret"
+        wait_until(lambda: path.exists() and len(path.read_text().strip()) == 64)
+        return hashlib.sha256(bytes.fromhex(path.read_text().strip())).hexdigest()
+
+    def client(self, tracker):
+        """Speaks to the address that the tracker knows."""
+        api, own = tracker.client(), self.id
+        row = wait_until(lambda: next((one for one in api.peers() if one["id"] == own), None))
+        return client.Peer(client.host_port(row["host"], row["port"]))
+
+    def say(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def end(self, timeout_s=60):
+        """No more commands: its status."""
+        self.process.stdin.close()
+        status = self.wait(timeout_s)
+        self.expected_statuses.add(status)
+        return status
+
+    def _end(self, number):
+        super()._end(number)
+        self.process.stdin.close()
+
+
 @dataclasses.dataclass
 class Result:
     """What a peer that ran some commands left."""
@@ -203,20 +239,32 @@ class Launcher:
         self.started.append(program)
         return program
 
-    def start_peer(self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, **options):
+    def start_peer(
+        self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, wrapper=(), **options
+    ):  # fmt: skip
+        """`wrapper`: words before the program's own, such as those of without_rights()."""
         name = self._name("peer")
         peer_dir = pathlib.Path(dir or self.folder / f"{name}.d")
-        words = [BIN / "peer", "--daemon", *trackers_of(tracker), "--dir", peer_dir, *args, host, port, *files]
-        program = PeerProgram(name, words, self.folder, peer_dir, **options)
+        words = [*wrapper, BIN / "peer", "--daemon", *trackers_of(tracker), "--dir", peer_dir, *args, host, port]
+        program = PeerProgram(name, [*words, *files], self.folder, peer_dir, **options)
+        self.started.append(program)
+        return program
+
+    def start_shell(self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0):
+        name = self._name("shell")
+        peer_dir = pathlib.Path(dir or self.folder / f"{name}.d")
+        words = [BIN / "peer", *trackers_of(tracker), "--dir", peer_dir, *args, host, port, *files]
+        program = ShellProgram(name, words, self.folder, peer_dir)
         self.started.append(program)
         return program
 
     def run_peer(
-        self, commands=(), *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, stdin=None, timeout_s=90
-    ):
+        self, commands=(), *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, stdin=None, timeout_s=90,
+        wrapper=()
+    ):  # fmt: skip
         """Runs commands (-c) or lines of standard input (`stdin`, a text) to their end."""
         peer_dir = pathlib.Path(dir or self.folder / f"run{random.getrandbits(32):08x}.d")
-        words = [BIN / "peer", *trackers_of(tracker), "--dir", peer_dir]
+        words = [*wrapper, BIN / "peer", *trackers_of(tracker), "--dir", peer_dir]
         words += [word for command in commands for word in ("-c", command)]
         words += [*args, host, port, *files]
         done = subprocess.run(
@@ -239,6 +287,11 @@ class Launcher:
 
 
 # ---- small helpers ----
+
+
+def without_rights():
+    """A wrapper: root's right to read and write every file is taken off, so that modes count."""
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 def random_file(path, size, seed=1):
