@@ -46,7 +46,8 @@ struct session {
     struct listing listing;
     bool ended; /* the user said exit */
 
-    atomic_int stop_signal;  /* the one that ends the run; 0: none */
+    atomic_int stop_signal;  /* the one that ends the run, or hastens its end; 0: none */
+    atomic_bool closing;     /* the run is over */
     atomic_bool interrupted; /* what is waited for should not be waited for any longer */
     pthread_mutex_t lock;
     pthread_cond_t stopped;

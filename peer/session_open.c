@@ -22,7 +22,7 @@ static void on_signal(void *context, int number)
     }
     if (atomic_load(&session->stop_signal) != 0)
         _exit(128 + number); /* the user will not wait for a clean end */
-    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT;
+    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT && !atomic_load(&session->closing);
     if (!only_wait)
         atomic_store(&session->stop_signal, number);
     atomic_store(&session->interrupted, true);
@@ -47,6 +47,7 @@ static void on_finished(void *context, const struct download_report *report)
             log_warn("download of %s failed: %s", report->name, report->why.text);
     } else if (session->mode == SESSION_PROMPT) {
         commands_print_finished(session, report);
+        watcher_kick(session->watcher);
     }
 }
 
@@ -174,9 +175,7 @@ enum err session_open(struct session *session, const struct arguments *arguments
 
 void session_close(struct session *session)
 {
-    /* From now on a signal means: at once. */
-    atomic_store(&session->stop_signal,
-                 atomic_load(&session->stop_signal) ? atomic_load(&session->stop_signal) : SIGTERM);
+    atomic_store(&session->closing, true);
     watcher_stop(session->watcher);
     downloads_free(session->downloads);
     announcer_stop(session->announcer);

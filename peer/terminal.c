@@ -39,6 +39,7 @@ struct terminal {
     bool progress_changed;
     bool progress_drawn; /* on the cursor's line, or, while reading, above the prompt */
     bool progress_held;  /* no terminal: not printed yet */
+    bool progress_printed;
     uint64_t progress_ms;
 
     /* the main thread's: bytes of standard input read ahead */
@@ -348,39 +349,60 @@ void terminal_message(void *context, const char *line)
     free(text);
 }
 
-/* Line by line: the first one, then one every two seconds, and the last one. */
-static void print_progress(struct terminal *terminal, bool ends)
+/*
+ * Line by line, one every two seconds: what takes no longer is told by its result alone.  The last one is printed where
+ * others were.
+ */
+static void print_progress(struct terminal *terminal, const char *line)
 {
     uint64_t now_ms = timing_now_ms();
-    if (!terminal->progress_held || (!ends && now_ms - terminal->progress_ms < PROGRESS_PERIOD_MS))
+    if (!line) {
+        if (terminal->progress_held && terminal->progress_printed) {
+            put(terminal, STDERR_FILENO, terminal->progress);
+            put(terminal, STDERR_FILENO, "\n");
+        }
+        terminal->progress_held = terminal->progress_printed = false;
+        terminal->progress[0] = '\0';
+        return;
+    }
+    if (terminal->progress[0] == '\0')
+        terminal->progress_ms = now_ms;
+    if (strcmp(terminal->progress, line) != 0)
+        terminal->progress_held = true;
+    snprintf(terminal->progress, sizeof terminal->progress, "%s", line);
+    if (!terminal->progress_held || now_ms - terminal->progress_ms < PROGRESS_PERIOD_MS)
         return;
     put(terminal, STDERR_FILENO, terminal->progress);
     put(terminal, STDERR_FILENO, "\n");
     terminal->progress_held = false;
+    terminal->progress_printed = true;
     terminal->progress_ms = now_ms;
+}
+
+static void show_progress(struct terminal *terminal, const char *line)
+{
+    bool same = strcmp(terminal->progress, line ? line : "") == 0;
+    snprintf(terminal->progress, sizeof terminal->progress, "%s", line ? line : "");
+    if (terminal->reading) {
+        if (!same) {
+            terminal->progress_changed = true;
+            wake(terminal);
+        }
+    } else if (line) {
+        draw_progress(terminal);
+    } else if (terminal->progress_drawn) {
+        put(terminal, STDERR_FILENO, "\r\033[K");
+        terminal->progress_drawn = false;
+    }
 }
 
 void terminal_progress(struct terminal *terminal, const char *line)
 {
     pthread_mutex_lock(&terminal->lock);
-    bool same = strcmp(terminal->progress, line ? line : "") == 0;
-    if (!terminal->is_tty && !line)
-        print_progress(terminal, true);
-    snprintf(terminal->progress, sizeof terminal->progress, "%s", line ? line : "");
-    if (!terminal->is_tty && line) {
-        terminal->progress_held = terminal->progress_held || !same;
-        print_progress(terminal, false);
-    } else if (terminal->is_tty && terminal->reading && !same) {
-        terminal->progress_changed = true;
-        wake(terminal);
-    } else if (terminal->is_tty && !terminal->reading) {
-        if (line) {
-            draw_progress(terminal);
-        } else if (terminal->progress_drawn) {
-            put(terminal, STDERR_FILENO, "\r\033[K");
-            terminal->progress_drawn = false;
-        }
-    }
+    if (terminal->is_tty)
+        show_progress(terminal, line);
+    else
+        print_progress(terminal, line);
     pthread_mutex_unlock(&terminal->lock);
 }
 

@@ -46,7 +46,8 @@ __attribute__((format(printf, 2, 3))) void terminal_print(struct terminal *termi
 void terminal_message(void *terminal, const char *line);
 /*
  * The progress line: replaced by each call, removed by NULL.  On a terminal it is redrawn in place (below a command that
- * waits, above the prompt while a line is typed); elsewhere a line is printed at most every 2 s, and the last one.
+ * waits, above the prompt while a line is typed); elsewhere a line is printed every 2 s at most, and the last one where
+ * others were.
  */
 void terminal_progress(struct terminal *terminal, const char *line);
 /* Whether standard output took all results. */
