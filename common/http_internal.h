@@ -33,7 +33,9 @@ struct http_server {
     bool stopping;
     struct link *links;
     struct http_request *deferred;
-    size_t active; /* requests between begin() and completed() */
+    size_t active;        /* requests between begin() and completed() */
+    size_t handling;      /* handlers that run now */
+    size_t open_deferred; /* deferred requests that are not completed */
 };
 
 struct http_request {

@@ -72,14 +72,15 @@ void http_defer(struct http_request *request)
 {
     struct http_server *server = request->server;
 
+    MHD_suspend_connection(request->connection); /* before http_server_stop() can find and resume it */
     pthread_mutex_lock(&server->lock);
     request->is_deferred = true;
     request->deferred_next = server->deferred;
     if (server->deferred != NULL)
         server->deferred->deferred_previous = request;
     server->deferred = request;
+    server->open_deferred++;
     pthread_mutex_unlock(&server->lock);
-    MHD_suspend_connection(request->connection);
 }
 
 /* Takes the response over; for a deferred request this wakes its connection, after which it may be gone. */

@@ -340,22 +340,38 @@ static enum MHD_Result queue(struct http_request *request)
     return result;
 }
 
-static enum MHD_Result dispatch(struct http_request *request)
+/* Runs the handler, unless the server stops: then nothing may be deferred any more.  Returns whether it was deferred. */
+static bool handle(struct http_request *request)
 {
+    struct http_server *server = request->server;
     bool is_deferred;
 
+    pthread_mutex_lock(&server->lock);
+    if (server->stopping) {
+        pthread_mutex_unlock(&server->lock);
+        http_reply_problem(request, 503, "stopping", "the server stops");
+        return false;
+    }
+    server->handling++;
+    pthread_mutex_unlock(&server->lock);
+    request->route->handle(server->options.context, request);
+    pthread_mutex_lock(&server->lock);
+    server->handling--;
+    is_deferred = request->is_deferred;
+    if (server->stopping)
+        pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    return is_deferred;
+}
+
+static enum MHD_Result dispatch(struct http_request *request)
+{
     request->dispatched = true;
     set_deadline(request->server, request->link, 0);
     if (request->refusal_status != 0)
         http_reply_problem(request, request->refusal_status, request->refusal_type, "%s", request->refusal_detail);
-    else
-        request->route->handle(request->server->options.context, request);
-    /* A deferred request may be answered, and this function's next call run, only after MHD_YES. */
-    pthread_mutex_lock(&request->server->lock);
-    is_deferred = request->is_deferred;
-    pthread_mutex_unlock(&request->server->lock);
-    if (is_deferred)
-        return MHD_YES;
+    else if (handle(request))
+        return MHD_YES; /* on_request() is called again once it was answered */
     if (request->response == NULL)
         http_reply_problem(request, 500, "internal", "the request was not answered");
     return queue(request);
@@ -393,6 +409,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     atomic_fetch_sub(&server->body_bytes, request->body_capacity);
     pthread_mutex_lock(&server->lock);
     server->active--;
+    server->open_deferred -= request->is_deferred;
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
     if (request->response != NULL)
@@ -552,10 +569,31 @@ void http_server_drain(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* libmicrohttpd aborts the process where a connection is still suspended when it stops. */
+static void answer_deferred(struct http_server *server)
+{
+    uint64_t end;
+
+    pthread_mutex_lock(&server->lock);
+    while (server->handling > 0 || server->deferred != NULL) {
+        struct http_request *request = server->deferred;
+
+        if (request == NULL) {
+            (void)timing_wait(&server->changed, &server->lock, 100);
+            continue;
+        }
+        pthread_mutex_unlock(&server->lock);
+        http_reply_problem(request, 503, "stopping", "the server stops");
+        pthread_mutex_lock(&server->lock);
+    }
+    end = timing_now_ms() + STOP_MS;
+    while (server->open_deferred > 0 && timing_now_ms() < end)
+        (void)timing_wait(&server->changed, &server->lock, 100);
+    pthread_mutex_unlock(&server->lock);
+}
+
 void http_server_stop(struct http_server *server)
 {
-    struct http_request *request;
-
     if (server == NULL)
         return;
     pthread_mutex_lock(&server->lock);
@@ -564,14 +602,7 @@ void http_server_stop(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
     if (server->watchdog_runs)
         (void)pthread_join(server->watchdog, NULL);
-    for (;;) { /* libmicrohttpd aborts the process where a connection is still suspended */
-        pthread_mutex_lock(&server->lock);
-        request = server->deferred;
-        pthread_mutex_unlock(&server->lock);
-        if (request == NULL)
-            break;
-        http_reply_problem(request, 503, "stopping", "the server stops");
-    }
+    answer_deferred(server);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     (void)pthread_mutex_destroy(&server->lock);

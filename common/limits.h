@@ -74,6 +74,8 @@
 #define POLLS_MAX 4096u
 /* Stopping: requests under way may take this long. */
 #define DRAIN_MS 5000u
+/* After that, the answers that tell of the end may take this long to go out. */
+#define STOP_MS 1000u
 
 /* ---- the HTTP client ---- */
 

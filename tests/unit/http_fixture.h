@@ -20,7 +20,7 @@ static struct http_server *server;
 static struct address address;
 static struct lamport *server_clock;
 static atomic_int observed_status, released;
-static atomic_size_t observed_count, held;
+static atomic_size_t observed_count, held, answering;
 
 static void reply_hello(void *context, struct http_request *request)
 {
@@ -150,6 +150,7 @@ static void *answer_later(void *request)
 {
     (void)usleep(20000);
     http_reply_json(request, 200, strdup("{\"later\":true}"));
+    atomic_fetch_sub(&answering, 1);
     return NULL;
 }
 
@@ -158,6 +159,7 @@ static void reply_later(void *context, struct http_request *request)
     pthread_t thread;
 
     (void)context;
+    atomic_fetch_add(&answering, 1);
     http_defer(request);
     assert_int_equal(pthread_create(&thread, NULL, answer_later, request), 0);
     (void)pthread_detach(thread);
@@ -229,6 +231,8 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
+    while (atomic_load(&answering) > 0) /* nobody may reply any more once it stops */
+        (void)usleep(1000);
     http_server_stop(server);
     server = NULL;
     lamport_free(server_clock);

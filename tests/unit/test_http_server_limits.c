@@ -1,0 +1,428 @@
+/* Clients that are slow, greedy or gone, and the server's own end. */
+#include "http_fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#define HOST "Host: localhost\r\n"
+#define JSON HOST "Content-Type: application/json\r\n"
+
+static void expect_alive(void)
+{
+    assert_int_equal(ask_status("GET /hello HTTP/1.1\r\n" HOST "\r\n"), 200);
+}
+
+/* Sends `text` once and then `filler` every 50 ms, as a client does that wants to hold a connection for ever. */
+static void trickle(const char *text, const char *filler)
+{
+    int fd = sockets_connect(&address);
+    uint64_t start_ms = timing_now_ms();
+    char byte;
+
+    assert_true(sockets_say(fd, text));
+    for (;;) {
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+
+        assert_true(timing_now_ms() - start_ms < SOCKETS_PATIENCE_S * 1000);
+        if (poll(&readable, 1, 50) > 0 && sockets_read(fd, &byte, 1) <= 0)
+            break; /* closed */
+        if (!sockets_say(fd, filler))
+            break;
+    }
+    (void)close(fd);
+}
+
+static void headers_that_trickle_in_are_cut_off(void **state)
+{
+    (void)state;
+    start_with(0, 300, 0);
+    trickle("GET /hello HTTP/1.1\r\n" HOST "X: ", "x");
+    trickle("", "\r\n"); /* blank lines before a request */
+    expect_alive();
+}
+
+static void a_second_request_has_a_deadline_too(void **state)
+{
+    int fd;
+    struct sockets_reply reply;
+
+    (void)state;
+    start_with(0, 300, 0);
+    fd = sockets_connect(&address);
+    assert_true(sockets_say(fd, "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    reply = sockets_receive(fd, false);
+    assert_int_equal(reply.status, 200);
+    sockets_reply_free(&reply);
+    assert_true(sockets_say(fd, "GET /hel"));
+    assert_int_equal(sockets_drain(fd), 0);
+    (void)close(fd);
+}
+
+static void bodies_that_trickle_in_are_cut_off(void **state)
+{
+    (void)state;
+    start_with(0, 0, 300);
+    trickle("POST /echo HTTP/1.1\r\n" JSON "Content-Length: 1000\r\n\r\n", "x");
+    trickle("POST /echo HTTP/1.1\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n");
+    expect_alive();
+}
+
+static void silence_is_cut_off(void **state)
+{
+    int fd;
+
+    (void)state;
+    start_with(1000, 0, 0);
+    fd = sockets_connect(&address);
+    assert_int_equal(sockets_drain(fd), 0);
+    (void)close(fd);
+}
+
+/* No deadline but the handler's own runs while it works on an answer. */
+static void a_deferred_answer_is_not_cut_off(void **state)
+{
+    struct pollfd readable = {.events = POLLIN};
+
+    (void)state;
+    start_with(1000, 300, 300);
+    readable.fd = sockets_connect(&address);
+    assert_true(sockets_say(readable.fd, "GET /never HTTP/1.1\r\n" HOST "\r\n"));
+    assert_int_equal(poll(&readable, 1, 2500), 0);
+    (void)close(readable.fd);
+}
+
+static void endless_headers_are_cut_off(void **state)
+{
+    char filler[1024];
+    int fd = sockets_connect(&address);
+    size_t sent = 0;
+
+    (void)state;
+    memset(filler, 'x', sizeof filler);
+    assert_true(sockets_say(fd, "GET /hello HTTP/1.1\r\n" HOST "X: "));
+    while (sockets_send(fd, filler, sizeof filler) && sent < 64 * MIB)
+        sent += sizeof filler;
+    assert_true(sent < 64 * MIB);
+    (void)close(fd);
+    expect_alive();
+}
+
+static void garbage_is_harmless(void **state)
+{
+    static const char *const texts[] = {
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET /hello\r\n\r\n",
+        "GET /hello HTTP/9.9\r\n" HOST "\r\n",
+        "GET /hello HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /hello HTTP/1.1\r\n: no name\r\n\r\n",
+        "GET /hello HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "POST /echo HTTP/1.1\r\n" JSON "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        "POST /echo HTTP/1.1\r\n" JSON "Content-Length: 99999999999999999999999\r\n\r\n",
+        "POST /echo HTTP/1.1\r\n" JSON "Content-Length: 18446744073709551615\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        "GET http://evil.example/hello HTTP/1.1\r\n" HOST "\r\n",
+        "OPTIONS * HTTP/1.1\r\n" HOST "\r\n",
+        "CONNECT evil.example:80 HTTP/1.1\r\n" HOST "\r\n",
+        "GET /ask/%zz/end?q=%zz&&&=&=x HTTP/1.1\r\n" HOST "\r\n",
+        "GET /hello HTTP/1.1\r\n" HOST "Range: bytes=\r\nContent-Length:\r\n\r\n",
+    };
+
+    (void)state;
+    start_with(0, 300, 300); /* an end that comes along with bytes may be seen at the deadline only */
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        int fd = sockets_connect(&address);
+
+        (void)sockets_say(fd, texts[i]);
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        (void)sockets_drain(fd);
+        (void)close(fd);
+    }
+    expect_alive();
+}
+
+static void an_endless_body_is_not_read_for_ever(void **state)
+{
+    static char chunk[65536 + 20];
+    size_t used = (size_t)snprintf(chunk, sizeof chunk, "10000\r\n"), sent = 0;
+    int fd = sockets_connect(&address);
+
+    (void)state;
+    memset(chunk + used, 'x', 65536);
+    used += 65536;
+    used += (size_t)snprintf(chunk + used, 3, "\r\n");
+    assert_true(sockets_say(fd, "POST /echo HTTP/1.1\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n"));
+    while (sent < 256 * MIB && sockets_send(fd, chunk, used))
+        sent += used;
+    assert_true(sent < 256 * MIB);
+    (void)close(fd);
+    expect_alive();
+}
+
+/* Nor is a body begun that says itself how much too long it is. */
+static void a_huge_body_is_answered_before_it_is_read(void **state)
+{
+    int fd = sockets_connect(&address);
+    struct sockets_reply reply;
+
+    (void)state;
+    assert_true(sockets_say(fd, "POST /echo HTTP/1.1\r\n" JSON "Content-Length: 1000000000000\r\n\r\n"));
+    reply = sockets_receive(fd, false);
+    assert_int_equal(reply.status, 413);
+    sockets_reply_free(&reply);
+    assert_int_equal(sockets_drain(fd), 0); /* and the connection is closed */
+    (void)close(fd);
+}
+
+#define GREEDY 40u
+
+/* All hold a large body but for its last byte at the same time. */
+static void bodies_share_a_budget(void **state)
+{
+    char head[200], *body = calloc(1, MIB);
+    int fds[GREEDY];
+    unsigned taken = 0, busy = 0;
+    struct sockets_reply reply;
+
+    (void)state;
+    assert_non_null(body);
+    (void)snprintf(head, sizeof head, "POST /large HTTP/1.1\r\n" JSON "Content-Length: %u\r\n\r\n", (unsigned)MIB);
+    for (size_t i = 0; i < GREEDY; i++) {
+        fds[i] = sockets_connect(&address);
+        assert_true(sockets_say(fds[i], head) && sockets_send(fds[i], body, MIB - 1));
+    }
+    for (size_t i = 0; i < GREEDY; i++) {
+        assert_true(sockets_send(fds[i], body, 1));
+        reply = sockets_receive(fds[i], false);
+        taken += reply.status == 200;
+        if (reply.status == 503) {
+            busy++;
+            assert_string_equal(sockets_header(&reply, "Retry-After"), "1");
+        }
+        sockets_reply_free(&reply);
+        (void)close(fds[i]);
+    }
+    assert_true(busy > 0 && taken > 0);
+    assert_int_equal(busy + taken, GREEDY);
+    for (size_t i = 0; i < GREEDY; i++) { /* what was taken is given back */
+        fds[0] = sockets_connect(&address);
+        assert_true(sockets_say(fds[0], head) && sockets_send(fds[0], body, MIB));
+        reply = sockets_receive(fds[0], false);
+        assert_int_equal(reply.status, 200);
+        sockets_reply_free(&reply);
+        (void)close(fds[0]);
+    }
+    free(body);
+}
+
+static void clients_may_leave_in_mid_answer(void **state)
+{
+    char bytes[1000];
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct linger reset = {.l_onoff = 1};
+        int fd = sockets_connect(&address);
+
+        assert_true(sockets_say(fd, "GET /stream/endless HTTP/1.1\r\n" HOST "\r\n"));
+        assert_true(sockets_read(fd, bytes, sizeof bytes) > 0);
+        if (i % 2 == 0)
+            (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        (void)close(fd);
+    }
+    EVENTUALLY(atomic_load(&released) == 20);
+    for (int i = 0; i < 20; i++) { /* and before an answer that comes later */
+        int fd = sockets_connect(&address);
+
+        assert_true(sockets_say(fd, "GET /later HTTP/1.1\r\n" HOST "\r\n"));
+        (void)close(fd);
+    }
+    expect_alive();
+}
+
+#define MANY 500u
+
+static void many_connections_are_served_at_once(void **state)
+{
+    static int fds[MANY];
+    struct rlimit limit;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_cur < 2 * MANY + 100) {
+        print_message("fewer than %u descriptors: skipped\n", 2 * MANY + 100);
+        skip();
+    }
+    for (size_t i = 0; i < MANY; i++)
+        fds[i] = sockets_connect(&address);
+    for (int round = 0; round < 2; round++) { /* on the same connections */
+        for (size_t i = 0; i < MANY; i++)
+            assert_true(sockets_say(fds[i], i % 2 == 0 ? "GET /hello HTTP/1.1\r\n" HOST "\r\n"
+                                                       : "GET /later HTTP/1.1\r\n" HOST "\r\n"));
+        for (size_t i = 0; i < MANY; i++) {
+            struct sockets_reply reply = sockets_receive(fds[i], false);
+
+            assert_int_equal(reply.status, 200);
+            sockets_reply_free(&reply);
+        }
+    }
+    for (size_t i = 0; i < MANY; i++)
+        (void)close(fds[i]);
+}
+
+static void stopping_answers_what_is_deferred(void **state)
+{
+    int fds[20];
+
+    (void)state;
+    for (size_t i = 0; i < 20; i++) {
+        fds[i] = sockets_connect(&address);
+        assert_true(sockets_say(fds[i], "GET /never HTTP/1.1\r\n" HOST "\r\n"));
+    }
+    EVENTUALLY(atomic_load(&held) == 20);
+    http_server_stop(server);
+    server = NULL;
+    for (size_t i = 0; i < 20; i++) {
+        struct sockets_reply reply = sockets_receive(fds[i], false);
+
+        assert_int_equal(reply.status, 503);
+        assert_non_null(strstr(reply.body, "urn:enxame:problem:stopping"));
+        sockets_reply_free(&reply);
+        (void)close(fds[i]);
+    }
+}
+
+static atomic_bool asking;
+
+static void *keep_asking(void *context)
+{
+    (void)context;
+    while (atomic_load(&asking)) {
+        struct sockaddr_storage storage;
+        socklen_t length = address_to_sockaddr(&address, true, &storage);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (connect(fd, (struct sockaddr *)&storage, length) == 0)
+            (void)sockets_say(fd, "GET /never HTTP/1.1\r\n" HOST "\r\n");
+        (void)usleep(1000);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+/* Requests that come while it stops are deferred no more: libmicrohttpd would abort the process. */
+static void stopping_is_safe_while_requests_come(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        pthread_t threads[4];
+
+        start_with(0, 0, 0);
+        atomic_store(&asking, true);
+        atomic_store(&held, 0);
+        for (size_t i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, keep_asking, NULL), 0);
+        EVENTUALLY(atomic_load(&held) > 3);
+        (void)stop(NULL);
+        atomic_store(&asking, false);
+        for (size_t i = 0; i < 4; i++)
+            (void)pthread_join(threads[i], NULL);
+    }
+}
+
+static size_t open_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    assert_non_null(folder);
+    while (readdir(folder) != NULL)
+        count++;
+    (void)closedir(folder);
+    return count;
+}
+
+static void draining_lets_requests_end_and_takes_no_new_ones(void **state)
+{
+    int fd, late;
+    struct sockets_reply reply;
+    struct sockaddr_storage storage;
+    socklen_t length = address_to_sockaddr(&address, true, &storage);
+
+    (void)state;
+    fd = sockets_connect(&address);
+    assert_true(sockets_say(fd, "GET /later HTTP/1.1\r\n" HOST "\r\n"));
+    reply = sockets_receive(fd, false); /* the connection is the server's now */
+    sockets_reply_free(&reply);
+    assert_true(sockets_say(fd, "GET /later HTTP/1.1\r\n" HOST "\r\n"));
+    (void)usleep(5000);
+    http_server_drain(server);
+    late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&storage, length), -1);
+    (void)close(late);
+    reply = sockets_receive(fd, false);
+    assert_int_equal(reply.status, 200);
+    sockets_reply_free(&reply);
+    (void)close(fd);
+}
+
+static void stopping_gives_everything_back(void **state)
+{
+    size_t before = open_descriptors();
+
+    (void)state;
+    for (int drained = 0; drained < 2; drained++) {
+        int fd;
+
+        start_with(0, 0, 0);
+        fd = sockets_connect(&address);
+        assert_true(sockets_say(fd, "GET /hello HT"));
+        expect_alive();
+        if (drained)
+            http_server_drain(server);
+        (void)stop(NULL);
+        (void)close(fd);
+    }
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void a_port_in_use_is_told(void **state)
+{
+    struct http_server_options options = {.listen = address, .threads = 1};
+    struct http_server *second = NULL;
+    struct why why = {.text = ""};
+
+    (void)state;
+    assert_int_equal(http_server_start(&options, &second, &why), ERR_EXISTS);
+    assert_non_null(strstr(why.text, "in use"));
+    assert_true(address_parse_host("192.0.2.1", 0, &options.listen));
+    assert_int_equal(http_server_start(&options, &second, &why), ERR_INVALID);
+    http_server_stop(NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(headers_that_trickle_in_are_cut_off, stop),
+        cmocka_unit_test_teardown(a_second_request_has_a_deadline_too, stop),
+        cmocka_unit_test_teardown(bodies_that_trickle_in_are_cut_off, stop),
+        cmocka_unit_test_teardown(silence_is_cut_off, stop),
+        cmocka_unit_test_teardown(a_deferred_answer_is_not_cut_off, stop),
+        TEST(endless_headers_are_cut_off),
+        cmocka_unit_test_teardown(garbage_is_harmless, stop),
+        TEST(an_endless_body_is_not_read_for_ever),
+        TEST(a_huge_body_is_answered_before_it_is_read),
+        TEST(bodies_share_a_budget),
+        TEST(clients_may_leave_in_mid_answer),
+        TEST(many_connections_are_served_at_once),
+        TEST(stopping_answers_what_is_deferred),
+        cmocka_unit_test(stopping_is_safe_while_requests_come),
+        TEST(draining_lets_requests_end_and_takes_no_new_ones),
+        cmocka_unit_test(stopping_gives_everything_back),
+        TEST(a_port_in_use_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
