@@ -153,6 +153,13 @@ static void assert_consistent(void)
 
 /* ---- tests ---- */
 
+static void commits_are_synced_to_a_log(void **state)
+{
+    (void)state;
+    assert_int_equal(number("PRAGMA synchronous"), 2);
+    assert_int_equal(number("SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 1);
+}
+
 static void registering_again_writes_only_what_changed(void **state)
 {
     (void)state;
@@ -238,6 +245,7 @@ static void too_many_files_are_refused_whole(void **state)
     assert_int_equal(add(1, 200, 1).err, ERR_TOO_LARGE);
     assert_int_equal(found(NULL), 4);
     assert_int_equal(found("file 000200"), 0);
+    assert_int_equal(number("SELECT count(*) FROM search WHERE text MATCH '\"000200\"'"), 0);
 }
 
 static void a_full_disk_refuses_writes_and_answers_reads(void **state)
@@ -350,6 +358,7 @@ static void a_malformed_cursor_is_invalid(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(commits_are_synced_to_a_log),
         TEST(registering_again_writes_only_what_changed),
         TEST(a_peer_with_many_files_is_replaced_and_removed_by_small_writes),
         TEST(what_many_hold_stays_until_the_last_one_leaves),
