@@ -83,11 +83,10 @@ int main(int argc, char **argv)
         fail("out of memory");
     else if (store_open(&store_options, &tracker.store, &why) != ERR_OK)
         fail(why.text);
-    else if (!(tracker.clock = lamport_new(store_clock(tracker.store))))
-        fail("out of memory");
     else {
+        tracker.clock = lamport_new(store_clock(tracker.store));
         store_keep_clock(tracker.store, tracker.clock);
-        if (writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
+        if (!tracker.clock || writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
             fail("out of memory or threads");
         else
             status = serve(&options, &tracker, &ends);
