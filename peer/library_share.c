@@ -292,7 +292,7 @@ static void note_download(struct library *library, const struct download_row *ro
 static enum err share_rows(struct library *library, const struct download_row *rows, size_t count)
 {
     struct intake_item *items = calloc(count + 1, sizeof *items);
-    const struct download_row **origins = calloc(count + 1, sizeof *origins);
+    const struct download_row **origins = calloc(count + 1, sizeof(const struct download_row *));
     size_t left = 0;
     for (size_t i = 0; items && origins && i < count; i++) {
         if (!rows[i].done)

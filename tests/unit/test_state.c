@@ -1,7 +1,7 @@
 #include "folder.h"
 
-#include "limits.h"
 #include "../../peer/state.h"
+#include "limits.h"
 
 #include <sqlite3.h>
 
