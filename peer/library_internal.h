@@ -39,8 +39,21 @@ bool library_enter(struct library *library);
 void library_leave(struct library *library);
 /* Calls the listener. */
 void library_tell(struct library *library);
+
+/* ---- the thread (library_watch.c) ---- */
+
+void *library_watch(void *library);
+/* Frees the list of files to be hashed again; the thread has ended. */
+void library_forget_later(struct library *library);
 /* Has the thread hash and share the file once it is quiet. */
 void library_later(struct library *library, const char *path, const char *name);
+/* Takes files of this name, or (`path` not NULL) of this path and name, off that list; whether there were any. */
+bool library_cancel_later(struct library *library, const char *path, const char *name);
+/*
+ * The file of a row is not what it was: `err` is what looking at it gave, ERR_OK where its stamp differs.  Drops the row
+ * and tells; `lines` counts notices.  Trouble that is not the file's is returned, and the row stays.
+ */
+enum err library_drop_stale(struct library *library, const struct share *share, enum err err, unsigned *lines);
 
 /* ---- files on their way in (library_intake.c) ---- */
 

@@ -5,7 +5,9 @@
 #include "log.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char log_text[65536];
@@ -398,6 +400,35 @@ static void layers_are_served_down_to_the_finest_that_is_kept(void **unused)
     assert_int_equal(library_layer(library, &huge, CHUNK_SIZE_MIN, &layer, &count), ERR_NOT_FOUND);
 }
 
+/* A limit on the size of files stands for a full disk: the database cannot grow. */
+static void layers_are_served_although_the_disk_is_full(void **unused)
+{
+    (void)unused;
+    make_pattern("large", (size_t)3 * MIB, 4);
+    make_text("small", "small");
+    struct rlimit before, small = {0};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 4096, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    struct share_result large_result = share("large"), small_result = share("small");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    expect(large_result, 1, 0, 0);
+    expect(small_result, 1, 0, 0);
+    assert_true(was_logged("hashes cannot be kept"));
+    assert_true(is_served("small"));
+    struct share *rows;
+    size_t count;
+    assert_int_equal(state_list_shares(state, NULL, NULL, 1, &rows, &count), ERR_OK);
+    assert_string_equal(rows[0].name, "large");
+    uint8_t *layer;
+    assert_int_equal(library_layer(library, &rows[0].content, BLOCK_SIZE, &layer, &count), ERR_OK);
+    assert_true(merkle_layer_fits(&rows[0].content, BLOCK_SIZE, layer, count));
+    free(layer);
+    share_free(&rows[0]);
+    free(rows);
+}
+
 static void a_coarse_layer_gives_none_finer_than_itself(void **unused)
 {
     (void)unused;
@@ -551,6 +582,7 @@ int main(void)
         TEST(a_look_at_all_finds_what_changed_or_is_gone),
         TEST(what_is_unshared_while_it_waits_stays_so),
         TEST(layers_are_served_down_to_the_finest_that_is_kept),
+        TEST(layers_are_served_although_the_disk_is_full),
         TEST(a_coarse_layer_gives_none_finer_than_itself),
         TEST(a_part_becomes_a_finished_file),
         TEST(finished_downloads_are_shared_again_unless_they_changed),
