@@ -276,7 +276,7 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
             }
             value = argv[++i];
         }
-        if (apply(ret, row->id, value, why))
+        if (apply(ret, row->id, value ? value : "", why))
             return ARGUMENTS_BAD;
     }
     return finish(ret, tracker_default, why) ? ARGUMENTS_BAD : ARGUMENTS_RUN;

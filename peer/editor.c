@@ -86,55 +86,6 @@ void editor_resized(struct editor *editor)
     el_resize(editor->el);
 }
 
-/* ---- characters ---- */
-
-/* Takes one character of what was read; false where it is not whole yet.  Bytes that are not UTF-8 are dropped. */
-static bool take_character(struct editor *editor, wchar_t *ret)
-{
-    while (editor->first < editor->end) {
-        mbstate_t state = {0};
-        size_t size = mbrtowc(ret, editor->typed + editor->first, editor->end - editor->first, &state);
-        if (size == (size_t)-2) {
-            memmove(editor->typed, editor->typed + editor->first, editor->end - editor->first);
-            editor->end -= editor->first;
-            editor->first = 0;
-            return false;
-        }
-        bool valid = size != (size_t)-1 && size > 0;
-        editor->first += valid ? size : 1;
-        if (valid)
-            return true;
-    }
-    editor->first = editor->end = 0;
-    return false;
-}
-
-/* libedit's source of characters: 1 for one, 0 at the end, -1 to break off. */
-static int read_character(EditLine *el, wchar_t *ret)
-{
-    struct editor *editor = editor_of(el);
-    struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = editor->wake_fd, .events = POLLIN}};
-    for (;;) {
-        if (take_character(editor, ret))
-            return 1;
-        if (poll(fds, 2, -1) < 0) {
-            if (errno == EINTR)
-                continue;
-            return -1;
-        }
-        if (fds[1].revents != 0 && !editor->wake(editor->wake_context)) {
-            editor->woken = true;
-            return -1;
-        }
-        if (fds[0].revents == 0)
-            continue;
-        ssize_t got = read(STDIN_FILENO, editor->typed + editor->end, sizeof editor->typed - editor->end);
-        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
-            return got == 0 ? 0 : -1;
-        editor->end += got > 0 ? (size_t)got : 0;
-    }
-}
-
 /* ---- completion ---- */
 
 static size_t common_length(char *const *texts, size_t count)
@@ -197,41 +148,91 @@ static void show_candidates(struct editor *editor, char *const *texts, size_t co
     editor_draw(editor);
 }
 
-static unsigned char complete(EditLine *el, int key)
+static void complete_word(struct editor *editor)
 {
-    (void)key;
-    struct editor *editor = editor_of(el);
-    const LineInfo *info = el_line(el);
+    const LineInfo *info = el_line(editor->el);
     char *texts[CANDIDATES_MAX], *word = NULL;
     size_t start = 0, count = 0;
-    unsigned char outcome = CC_REFRESH_BEEP;
     char *line = strndup(info->buffer, (size_t)(info->cursor - info->buffer));
-    if (!line || words_last(line, &word, &start))
-        goto out;
-    if (editor->complete)
+    if (line && editor->complete && !words_last(line, &word, &start))
         count = editor->complete(editor->complete_context, line, word, texts, CANDIDATES_MAX);
-    if (count > 0) {
-        size_t length = common_length(texts, count);
-        if (count == 1 || length > strlen(word)) {
-            insert(editor, characters(line + start, strlen(line) - start), texts[0], length, count == 1);
-            outcome = CC_REFRESH;
-        } else {
-            show_candidates(editor, texts, count);
-            outcome = CC_NORM;
-        }
+    size_t length = count > 0 ? common_length(texts, count) : 0;
+    if (count == 0) {
+        put("\a");
+        fflush(stdout);
+    } else if (count == 1 || length > strlen(word)) {
+        editor_erase(editor, 0);
+        insert(editor, characters(line + start, strlen(line) - start), texts[0], length, count == 1);
+        editor_draw(editor);
+    } else {
+        show_candidates(editor, texts, count);
     }
     for (size_t i = 0; i < count; i++)
         free(texts[i]);
-out:
     free(word);
     free(line);
-    return outcome;
 }
 
-void editor_set_complete(struct editor *editor, terminal_complete *callback, void *context)
+void editor_set_complete(struct editor *editor, terminal_complete *complete, void *context)
 {
-    editor->complete = callback;
+    editor->complete = complete;
     editor->complete_context = context;
+}
+
+/* ---- characters ---- */
+
+/* Takes one character of what was read; false where it is not whole yet.  Bytes that are not UTF-8 are dropped. */
+static bool take_character(struct editor *editor, wchar_t *ret)
+{
+    while (editor->first < editor->end) {
+        mbstate_t state = {0};
+        size_t size = mbrtowc(ret, editor->typed + editor->first, editor->end - editor->first, &state);
+        if (size == (size_t)-2) {
+            memmove(editor->typed, editor->typed + editor->first, editor->end - editor->first);
+            editor->end -= editor->first;
+            editor->first = 0;
+            return false;
+        }
+        bool valid = size != (size_t)-1 && size > 0;
+        editor->first += valid ? size : 1;
+        if (valid)
+            return true;
+    }
+    editor->first = editor->end = 0;
+    return false;
+}
+
+/*
+ * libedit's source of characters: 1 for one, 0 at the end, -1 to break off.  It never sees a tab: functions that are added to
+ * libedit are never freed by it.
+ */
+static int read_character(EditLine *el, wchar_t *ret)
+{
+    struct editor *editor = editor_of(el);
+    struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = editor->wake_fd, .events = POLLIN}};
+    for (;;) {
+        if (take_character(editor, ret)) {
+            if (*ret != L'\t')
+                return 1;
+            complete_word(editor);
+            continue;
+        }
+        if (poll(fds, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            return -1;
+        }
+        if (fds[1].revents != 0 && !editor->wake(editor->wake_context)) {
+            editor->woken = true;
+            return -1;
+        }
+        if (fds[0].revents == 0)
+            continue;
+        ssize_t got = read(STDIN_FILENO, editor->typed + editor->end, sizeof editor->typed - editor->end);
+        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
+            return got == 0 ? 0 : -1;
+        editor->end += got > 0 ? (size_t)got : 0;
+    }
 }
 
 /* ---- history ---- */
@@ -273,8 +274,6 @@ struct editor *editor_new(int wake_fd, editor_wake *wake, void *context)
     el_set(editor->el, EL_EDITOR, "emacs");
     el_set(editor->el, EL_SIGNAL, 0);
     el_set(editor->el, EL_HIST, history, editor->history);
-    el_set(editor->el, EL_ADDFN, "enxame-complete", "completes commands and names", complete);
-    el_set(editor->el, EL_BIND, "\t", "enxame-complete", NULL);
     el_set(editor->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_wset(editor->el, EL_GETCFN, read_character);
     return editor;

@@ -337,15 +337,15 @@ void terminal_print(struct terminal *terminal, const char *format, ...)
         free(text);
 }
 
-void terminal_message(void *context, const char *line)
+void terminal_message(void *terminal, const char *line)
 {
-    struct terminal *terminal = context;
+    struct terminal *self = terminal;
     char *text = NULL;
     if (asprintf(&text, "%s\n", line) < 0)
         return;
-    pthread_mutex_lock(&terminal->lock);
-    emit(terminal, STDERR_FILENO, text);
-    pthread_mutex_unlock(&terminal->lock);
+    pthread_mutex_lock(&self->lock);
+    emit(self, STDERR_FILENO, text);
+    pthread_mutex_unlock(&self->lock);
     free(text);
 }
 

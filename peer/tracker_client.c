@@ -43,7 +43,7 @@ void trackers_free(struct trackers *trackers)
 {
     if (!trackers)
         return;
-    for (size_t i = 0; i < trackers->count; i++)
+    for (size_t i = 0; trackers->endpoints && i < trackers->count; i++)
         free(trackers->endpoints[i]);
     free(trackers->endpoints);
     pthread_mutex_destroy(&trackers->lock);
@@ -211,7 +211,7 @@ static enum err parsed(struct http_answer *answer, enum err err, struct why *why
 static enum err post_for_answer(struct tracker_client *client, const char *path, char *body,
                                 struct register_answer *ret, struct why *why)
 {
-    struct http_answer answer;
+    struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     enum err err = post(client, path, body, &answer, why);
     return err ? err : parsed(&answer, register_answer_parse(answer.body, answer.length, ret, why), why);
@@ -250,7 +250,7 @@ enum err tracker_unregister(struct tracker_client *client, struct why *why)
 {
     char path[OWN_PATH_SIZE];
     struct http_call call = {.method = "DELETE", .bearer = client->bearer};
-    struct http_answer answer;
+    struct http_answer answer = {0};
     enum err err = call_any(client, &call, own_path(client, "", path), &answer, why);
     if (!err)
         http_answer_free(&answer);
@@ -285,7 +285,7 @@ static enum err get_list(struct tracker_client *client, char *path, struct http_
 enum err tracker_peers(struct tracker_client *client, const char *after, size_t limit, struct peer_list *ret,
                        struct why *why)
 {
-    struct http_answer answer;
+    struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     enum err err = get_list(client, list_path("/v1/peers", limit, "", NULL, after), &answer, why);
     return err ? err : parsed(&answer, peer_list_parse(answer.body, answer.length, ret, why), why);
@@ -294,7 +294,7 @@ enum err tracker_peers(struct tracker_client *client, const char *after, size_t 
 enum err tracker_search(struct tracker_client *client, const char *pattern, const char *after, size_t limit,
                         struct file_list *ret, struct why *why)
 {
-    struct http_answer answer;
+    struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     enum err err = get_list(client, list_path("/v1/files", limit, "q", pattern, after), &answer, why);
     return err ? err : parsed(&answer, file_list_parse(answer.body, answer.length, ret, why), why);
@@ -316,7 +316,7 @@ enum err tracker_holders(struct tracker_client *client, const uint8_t root[stati
                          size_t limit, struct content_holders *ret, struct why *why)
 {
     char base[32 + HASH_HEX], hex[HASH_HEX + 1], digits[24] = "";
-    struct http_answer answer;
+    struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     hex_encode(root, HASH_SIZE, hex);
     snprintf(base, sizeof base, "/v1/files/%s", hex);

@@ -56,7 +56,12 @@ enum err words_split(const char *line, struct words *ret, struct why *why)
 {
     *ret = (struct words){.items = calloc(WORDS_MAX, sizeof *ret->items)};
     char *word = malloc(strlen(line) + 1);
-    enum err err = ret->items && word ? ERR_OK : why_set(why, ERR_NOMEM, "out of memory");
+    enum err err = ERR_OK;
+    if (!ret->items || !word) {
+        free(word);
+        words_free(ret);
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
     while (!err) {
         while (is_blank(*line))
             line++;

@@ -11,6 +11,7 @@ import pytest
 
 import programs
 from client import Content
+from fake_tracker import FakeTracker
 from programs import random_file, sha256_file, wait_until
 
 PROMPT = "enxame> "
@@ -189,12 +190,18 @@ def test_names_with_pattern_letters_mean_themselves(tracker, start_peer, run_pee
     assert "abcd.bin" in run_peer(["search a*d.bin"], tracker=tracker).ok().stdout
 
 
-def test_hostile_names_of_a_tracker_do_not_reach_the_terminal(tracker, run_peer):
-    content = {"size": 5, "root": "ab" * 32, "complete": True}
-    tracker.client().try_register(9, [{"name": "x\u001b[2Jy", **content}])
-    tracker.client().try_register(9, [{"name": "fine", **content}])
-    result = run_peer(["search", "peers"], tracker=tracker).ok()
-    assert "\033" not in result.stdout + result.stderr and "fine" in result.stdout
+def test_hostile_names_of_a_tracker_do_not_reach_the_terminal(run_peer):
+    content = {"size": 5, "root": "ab" * 32, "holders": 1}
+    names = ["x\x1b[2Jy", "../../evil", "/etc/passwd", "new\nline", "\u202eoverride", "fine"]
+    with FakeTracker() as fake:
+        fake.listings["/v1/files"] = {"files": [{"name": name, **content} for name in names]}
+        fake.refuse["register"] = (403, "no \x1b[31mred\nwords")
+        result = run_peer(["search", "download evil", "download ../../evil"], tracker=fake.address)
+    shown = result.stdout + result.stderr
+    assert "\x1b" not in shown and "\u202e" not in shown and "fine" in shown
+    assert [row[-1] for row in rows(result.stdout)] == ["NAME", "fine"]
+    assert result.status == 1 and "no ?[31mred?words" in result.stderr
+    assert not (result.dir.parent.parent / "evil").exists()
 
 
 def test_a_script_that_is_ended_says_so_in_its_status(tracker, launcher, tmp_path):
