@@ -147,12 +147,13 @@ static bool set_up(struct exchange *exchange, const struct setup *setup)
     code |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     code |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     code |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)setup->timeout_ms);
-    code |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_SIZE);
     code |= curl_easy_setopt(easy, CURLOPT_USERAGENT, setup->user_agent);
     code |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
     code |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     code |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
     code |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->error);
+    /* Refused where a request that failed before its connection left the buffer, which then has this size already. */
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_SIZE);
     if (setup->body != NULL)
         code |= curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, setup->body);
     if (setup->method != NULL)
@@ -489,6 +490,13 @@ static bool is_what_was_asked(const struct http_transfer *transfer)
            exchange->range_last == options->range_first + options->range_length - 1;
 }
 
+/* An answer may end early without breaking off: its Content-Length said so. */
+static bool is_whole(const struct http_transfer *transfer)
+{
+    return is_what_was_asked(transfer) &&
+           (transfer->options.range_length == 0 || transfer->received == transfer->options.range_length);
+}
+
 static size_t on_transfer_data(char *bytes, size_t size, size_t count, void *context)
 {
     struct http_transfer *transfer = context;
@@ -616,6 +624,8 @@ static void complete(struct http_transfer *transfer, CURLcode code)
                                  .error_length = transfer->error_length};
 
     result.err = outcome(exchange, code, &result.why);
+    if (result.err == ERR_OK && (exchange->status == 200 || exchange->status == 206) && !is_whole(transfer))
+        result.err = why_set(&result.why, ERR_PROTOCOL, "the answer is not all of the range that was asked for");
     if (transfer->error_length > 0) {
         transfer->error_body[transfer->error_length] = '\0';
         result.error_body = transfer->error_body;

@@ -84,8 +84,8 @@ struct http_transfer_options {
     void *context;
     /*
      * Bytes of a 200 or 206 answer's body.  With a Range asked, the first call comes only after the status was found to be
-     * 206 and Content-Range to be what was asked (otherwise the transfer ends with ERR_PROTOCOL).  False: break off with
-     * ERR_CANCELLED.
+     * 206 and Content-Range to be what was asked (otherwise the transfer ends with ERR_PROTOCOL, as it does where fewer
+     * bytes come).  False: break off with ERR_CANCELLED.
      */
     bool (*on_data)(void *context, const uint8_t *bytes, size_t length);
     /* Once, at the end, within http_pool_run(); the transfer is gone when it returns.  New transfers may be started. */
