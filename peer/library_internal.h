@@ -42,7 +42,8 @@ void library_tell(struct library *library);
 
 /* ---- the thread (library_watch.c) ---- */
 
-void *library_watch(void *library);
+/* Its function; `argument` is the library. */
+void *library_watch(void *argument);
 /* Frees the list of files to be hashed again; the thread has ended. */
 void library_forget_later(struct library *library);
 /* Has the thread hash and share the file once it is quiet. */
