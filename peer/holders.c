@@ -69,9 +69,10 @@ struct verdict holders_judge(struct conduct *conduct, enum fault fault, uint64_t
 
     switch (fault) {
     case FAULT_BUSY:
-        verdict.rest_ms = retry_after_s == 0 ? 200 : retry_after_s * 1000;
-        if (verdict.rest_ms > REST_MAX_MS)
+        if (retry_after_s >= REST_MAX_MS / 1000)
             verdict.rest_ms = REST_MAX_MS;
+        else
+            verdict.rest_ms = retry_after_s == 0 ? 200 : retry_after_s * 1000;
         break;
     case FAULT_NOT_HELD:
         verdict.rest_ms = back_off(250, in_a_row);

@@ -1,0 +1,275 @@
+#include "test.h"
+
+#include "../../peer/holders.h"
+#include "limits.h"
+
+#include <string.h>
+
+static void a_window_keeps_a_holder_busy(void **state)
+{
+    (void)state;
+    assert_int_equal(holders_window(0, 64 * KIB), 2); /* unknown */
+    assert_int_equal(holders_window(1, 64 * KIB), 2);
+    assert_int_equal(holders_window(10 * 64 * KIB, 64 * KIB), 2);
+    assert_int_equal(holders_window(40 * 64 * KIB, 64 * KIB), 5); /* four chunks in 100 ms, and one */
+    assert_int_equal(holders_window(1000u * MIB, 64 * KIB), 8);
+    assert_int_equal(holders_window(UINT64_MAX, CHUNK_SIZE_MIN), 8);
+    assert_int_equal(holders_window(10 * MIB, CHUNK_SIZE_MAX), 2);
+}
+
+static void speed_is_a_moving_average(void **state)
+{
+    uint64_t speed = holders_speed(0, 1000000, 1000000);
+
+    (void)state;
+    assert_int_equal(speed, 1000000);
+    assert_int_equal(holders_speed(speed, 1000000, 1000000), 1000000);
+    assert_int_equal(holders_speed(speed, 9000000, 1000000), 2000000); /* an eighth counts */
+    for (int i = 0; i < 100; i++)
+        speed = holders_speed(speed, 500, 1000000);
+    assert_in_range(speed, 500, 520);
+    assert_true(holders_speed(0, 0, 1000000) > 0); /* 0 means unknown */
+    assert_true(holders_speed(0, 100, 0) > 0);
+    assert_true(holders_speed(0, CHUNK_SIZE_MAX, 1) > 0);
+}
+
+static void a_much_faster_holder_takes_over(void **state)
+{
+    (void)state;
+    assert_false(holders_should_take_over(499, 100 * MIB, 64 * KIB)); /* at least half a second */
+    assert_true(holders_should_take_over(500, 100 * MIB, 64 * KIB));
+    assert_false(holders_should_take_over(1999, MIB, MIB)); /* twice its own time */
+    assert_true(holders_should_take_over(2000, MIB, MIB));
+    assert_false(holders_should_take_over(1999, 0, MIB)); /* unknown: as if it took a second */
+    assert_true(holders_should_take_over(2000, 0, MIB));
+    assert_false(holders_should_take_over(60000, 1, CHUNK_SIZE_MAX));
+}
+
+static struct verdict nth_verdict(enum fault fault, unsigned n)
+{
+    struct conduct conduct = {{0}};
+    struct verdict verdict = {0};
+
+    for (unsigned i = 0; i < n; i++)
+        verdict = holders_judge(&conduct, fault, 0);
+    return verdict;
+}
+
+static void being_busy_is_no_fault(void **state)
+{
+    struct conduct conduct = {{0}};
+    struct verdict verdict;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        verdict = holders_judge(&conduct, FAULT_BUSY, 0);
+        assert_false(verdict.ban || verdict.drop);
+        assert_int_equal(verdict.rest_ms, 200);
+    }
+    assert_int_equal(holders_judge(&conduct, FAULT_BUSY, 3).rest_ms, 3000);
+    assert_int_equal(holders_judge(&conduct, FAULT_BUSY, 31).rest_ms, 30000); /* no more is believed */
+    assert_int_equal(holders_judge(&conduct, FAULT_BUSY, UINT64_MAX).rest_ms, 30000);
+    assert_int_equal(holders_judge(&conduct, FAULT_BUSY, UINT64_MAX / 1000 + 1).rest_ms, 30000);
+}
+
+static void rests_double_up_to_a_limit(void **state)
+{
+    (void)state;
+    assert_int_equal(nth_verdict(FAULT_UNREACHABLE, 1).rest_ms, 500);
+    assert_int_equal(nth_verdict(FAULT_UNREACHABLE, 2).rest_ms, 1000);
+    assert_int_equal(nth_verdict(FAULT_UNREACHABLE, 5).rest_ms, 8000);
+    assert_int_equal(nth_verdict(FAULT_UNREACHABLE, 50).rest_ms, 30000);
+    assert_int_equal(nth_verdict(FAULT_NOT_HELD, 1).rest_ms, 250);
+    assert_int_equal(nth_verdict(FAULT_NOT_HELD, 4).rest_ms, 2000);
+    assert_int_equal(nth_verdict(FAULT_PROTOCOL, 2).rest_ms, 1000);
+}
+
+/* The n-th fault in a row is the first that drops or bans; 0: never. */
+static void each_fault_has_its_verdict(void **state)
+{
+    static const struct {
+        enum fault fault;
+        unsigned drop, ban;
+    } table[] = {
+        {FAULT_BUSY, 0, 0},    {FAULT_NOT_HELD, 8, 0}, {FAULT_UNREACHABLE, 6, 0}, {FAULT_SLOW, 6, 0},
+        {FAULT_REFUSED, 6, 0}, {FAULT_PROTOCOL, 0, 3}, {FAULT_LIE, 0, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        for (unsigned n = 1; n <= 12; n++) {
+            struct verdict verdict = nth_verdict(table[i].fault, n);
+
+            assert_int_equal(verdict.drop, table[i].drop != 0 && n >= table[i].drop);
+            assert_int_equal(verdict.ban, table[i].ban != 0 && n >= table[i].ban);
+        }
+    }
+}
+
+static void a_good_chunk_forgives(void **state)
+{
+    struct conduct conduct = {{0}};
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        assert_false(holders_judge(&conduct, FAULT_PROTOCOL, 0).ban);
+        assert_false(holders_judge(&conduct, FAULT_PROTOCOL, 0).ban);
+        assert_false(holders_judge(&conduct, FAULT_UNREACHABLE, 0).drop);
+        holders_forgive(&conduct);
+    }
+    assert_int_equal(holders_judge(&conduct, FAULT_UNREACHABLE, 0).rest_ms, 500);
+}
+
+static void faults_of_different_kinds_do_not_add_up(void **state)
+{
+    struct conduct conduct = {{0}};
+
+    (void)state;
+    (void)holders_judge(&conduct, FAULT_PROTOCOL, 0);
+    (void)holders_judge(&conduct, FAULT_PROTOCOL, 0);
+    assert_false(holders_judge(&conduct, FAULT_SLOW, 0).ban);
+    assert_true(holders_judge(&conduct, FAULT_PROTOCOL, 0).ban);
+}
+
+static void faults_have_names(void **state)
+{
+    (void)state;
+    for (int fault = FAULT_BUSY; fault <= FAULT_LIE; fault++) {
+        assert_string_not_equal(holders_fault_name((enum fault)fault), "unknown");
+        for (int other = FAULT_BUSY; other < fault; other++)
+            assert_string_not_equal(holders_fault_name((enum fault)fault), holders_fault_name((enum fault)other));
+    }
+}
+
+/* ---- bans ---- */
+
+static struct bans bans;
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&bans, 0xff, sizeof bans);
+    bans_init(&bans);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return pthread_mutex_destroy(&bans.lock);
+}
+
+struct id {
+    uint8_t bytes[HASH_SIZE];
+};
+
+static struct id id_of(unsigned number)
+{
+    struct id id = {{(uint8_t)number, (uint8_t)(number >> 8)}};
+
+    return id;
+}
+
+static struct content content_of(unsigned number)
+{
+    struct content content = {.root = {(uint8_t)number, (uint8_t)(number >> 8)}, .size = 100};
+
+    return content;
+}
+
+static void add(unsigned id, unsigned content, uint64_t now_ms)
+{
+    struct content what = content_of(content);
+
+    bans_add(&bans, id_of(id).bytes, &what, now_ms);
+}
+
+static bool has(unsigned id, unsigned content, uint64_t now_ms)
+{
+    struct content what = content_of(content);
+
+    return bans_has(&bans, id_of(id).bytes, &what, now_ms);
+}
+
+static void a_ban_is_for_one_content_of_one_peer(void **state)
+{
+    struct content longer = content_of(1);
+
+    (void)state;
+    add(1, 1, 0);
+    assert_true(has(1, 1, 0));
+    assert_false(has(1, 2, 0));
+    assert_false(has(2, 1, 0));
+    longer.size++; /* the same root with another size is another content */
+    assert_false(bans_has(&bans, id_of(1).bytes, &longer, 0));
+}
+
+static void a_ban_ends_after_an_hour(void **state)
+{
+    (void)state;
+    add(1, 1, 1000);
+    assert_true(has(1, 1, 1000 + BAN_MS - 1));
+    assert_false(has(1, 1, 1000 + BAN_MS));
+    add(1, 1, 2000);
+    add(1, 1, 500000); /* again: it lasts longer, and counts once */
+    assert_true(has(1, 1, 2000 + BAN_MS));
+    assert_int_equal(bans.count, 1);
+    assert_false(has(1, 1, 500000 + BAN_MS));
+    assert_int_equal(bans.count, 0);
+}
+
+static void three_contents_ban_the_whole_peer(void **state)
+{
+    (void)state;
+    add(1, 1, 0);
+    add(1, 1, 0);
+    add(1, 1, 0); /* three times one content */
+    add(2, 1, 0);
+    add(3, 2, 0); /* others' */
+    assert_false(has(1, 9, 0));
+    add(1, 2, 10);
+    assert_false(has(1, 9, 10));
+    add(1, 3, 20);
+    assert_true(has(1, 9, 20));
+    assert_false(has(2, 9, 20));
+    assert_false(has(1, 9, BAN_MS)); /* one of the three has ended */
+    assert_true(has(1, 3, BAN_MS));
+}
+
+static void a_full_list_forgets_what_ends_first(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < BANS_MAX; i++)
+        add(i, 1, i == 700 ? 5 : 10 + i);
+    assert_int_equal(bans.count, BANS_MAX);
+    add(5000, 1, 2000);
+    assert_int_equal(bans.count, BANS_MAX);
+    assert_true(has(5000, 1, 2000));
+    assert_false(has(700, 1, 2000));
+    assert_true(has(0, 1, 2000));
+    assert_true(has(BANS_MAX - 1, 1, 2000));
+    add(5001, 1, 2000);
+    assert_false(has(0, 1, 2000));
+}
+
+#define WITH_BANS(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_window_keeps_a_holder_busy),
+        cmocka_unit_test(speed_is_a_moving_average),
+        cmocka_unit_test(a_much_faster_holder_takes_over),
+        cmocka_unit_test(being_busy_is_no_fault),
+        cmocka_unit_test(rests_double_up_to_a_limit),
+        cmocka_unit_test(each_fault_has_its_verdict),
+        cmocka_unit_test(a_good_chunk_forgives),
+        cmocka_unit_test(faults_of_different_kinds_do_not_add_up),
+        cmocka_unit_test(faults_have_names),
+        WITH_BANS(a_ban_is_for_one_content_of_one_peer),
+        WITH_BANS(a_ban_ends_after_an_hour),
+        WITH_BANS(three_contents_ban_the_whole_peer),
+        WITH_BANS(a_full_list_forgets_what_ends_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
