@@ -10,6 +10,7 @@
 /* How fast a wait notices an interruption. */
 #define SLICE_MS 100u
 #define SETTLE_MS 5000u
+#define SETTLE_PROMPT_MS 1000u
 /* A daemon that is killed forgets no more of its clock than this. */
 #define CLOCK_PERIOD_MS 60000u
 
@@ -20,9 +21,9 @@ bool session_interrupted(struct session *session)
 
 void session_settle(struct session *session)
 {
-    if (session->mode != SESSION_SCRIPT || !session->announcer)
+    if (!session->announcer)
         return;
-    uint64_t until_ms = timing_now_ms() + SETTLE_MS;
+    uint64_t until_ms = timing_now_ms() + (session->mode == SESSION_SCRIPT ? SETTLE_MS : SETTLE_PROMPT_MS);
     while (!session_interrupted(session) && timing_now_ms() < until_ms) {
         struct announcer_status status;
         announcer_status(session->announcer, &status);

@@ -64,8 +64,8 @@ void session_close(struct session *session);
 /* The rest of a wait is pointless: Ctrl-C, or the end. */
 bool session_interrupted(struct session *session);
 /*
- * In a script: waits until the tracker knows what is shared here, so that a search finds it; at most 5 s, and not where no
- * tracker answers.
+ * Waits until the tracker knows what is shared here, so that a search finds it: at most 5 s, or 1 s at the prompt, and not
+ * where no tracker answers.
  */
 void session_settle(struct session *session);
 /* Shares paths and says what came of it; false where any of them could not be. */

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -242,7 +243,9 @@ class Prompt:
             env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=60 if programs.SANITIZED else 20,
         )  # fmt: skip
         self.child.delaybeforesend = None
-        self.expect(PROMPT)
+        self.greeting = self.expect(PROMPT)
+        # The window's size may be set only now, which draws the prompt once more.
+        self.run("are-you-there")
 
     def expect(self, text):
         self.child.expect_exact(text)
@@ -296,7 +299,7 @@ def test_a_person_searches_and_downloads_in_the_background(tracker, seeder, open
 
 def test_the_greeting_says_who_and_where(tracker, open_prompt, tmp_path):
     prompt = open_prompt(tracker, random_file(tmp_path / "a.bin", 10))
-    greeting = prompt.child.before
+    greeting = prompt.greeting
     assert "127.0.0.1:" in greeting and tracker.address in greeting and str(prompt.dir) in greeting
     assert "Sharing 1 file." in greeting
     assert prompt.end("exit\r") == 0
@@ -377,8 +380,11 @@ def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
     prompt.child.send("\x03")
     prompt.expect(PROMPT)
     assert "COMMAND" in prompt.run("help")
+    wait_until(lambda: len(tracker.client().peers()) == 1)
     # A tracker that is silent: the call is given up.
     tracker.send(signal.SIGSTOP)
+    tasks = list(pathlib.Path(f"/proc/{tracker.process.pid}/task").glob("*/stat"))
+    wait_until(lambda: all(") T " in task.read_text() for task in tasks))
     try:
         prompt.child.send("peers\r")
         prompt.expect("\r\n")
