@@ -72,7 +72,7 @@ enum err library_new(struct state *state, struct library **ret)
     return ERR_OK;
 }
 
-void library_free(struct library *library)
+void library_stop(struct library *library)
 {
     if (!library)
         return;
@@ -82,6 +82,13 @@ void library_free(struct library *library)
     while (library->running > 0)
         pthread_cond_wait(&library->wake, &library->lock);
     pthread_mutex_unlock(&library->lock);
+}
+
+void library_free(struct library *library)
+{
+    if (!library)
+        return;
+    library_stop(library);
     pthread_join(library->thread, NULL);
     library_forget_later(library);
     pthread_cond_destroy(&library->wake);

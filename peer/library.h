@@ -17,6 +17,8 @@ typedef void library_news(void *context);
 
 enum err library_new(struct state *state, struct library **ret);
 void library_set_news(struct library *library, library_news *news, void *context);
+/* Ends any library_share() with ERR_CANCELLED, and refuses later ones: for threads that must end before library_free(). */
+void library_stop(struct library *library);
 void library_free(struct library *library); /* stops the thread and any library_share(); NULL is harmless */
 
 struct share_progress {

@@ -177,11 +177,14 @@ void session_close(struct session *session)
 {
     atomic_store(&session->closing, true);
     watcher_stop(session->watcher);
+    if (session->server)
+        server_set_downloads(session->server, NULL); /* requests may still come */
     downloads_free(session->downloads);
     announcer_stop(session->announcer);
     server_stop(session->server);
-    library_free(session->library);
+    library_stop(session->library);
     sharing_free(session->sharing);
+    library_free(session->library);
     signals_stop(session->signals);
     tracker_client_free(session->client);
     trackers_free(session->trackers);

@@ -8,7 +8,7 @@
 
 struct sharing;
 struct sharing *sharing_new(struct library *library); /* NULL: out of memory */
-/* After library_free(), which ends what is under way.  NULL is harmless. */
+/* After library_stop(), which ends what is under way.  NULL is harmless. */
 void sharing_free(struct sharing *sharing);
 
 /* Copies the paths; *ret_job lasts until sharing_free(). */
