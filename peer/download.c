@@ -152,7 +152,7 @@ static const char *name_below_dir(const struct download *download)
 }
 
 /* Makes and opens the folder of the target; below DIR no symbolic link is followed out of it. */
-static enum err open_target_folder(const struct download *download, int *ret_fd, struct why *why)
+static enum err make_target_folder(const struct download *download, int *ret_fd, struct why *why)
 {
     const char *target = download->row.target, *name = name_below_dir(download), *slash = strrchr(target, '/');
     char *folder;
@@ -173,6 +173,19 @@ static enum err open_target_folder(const struct download *download, int *ret_fd,
     if (err != ERR_OK)
         (void)why_set(why, err, "%s: %s", folder, err_name(err));
     free(folder);
+    return err;
+}
+
+/* A folder that cannot be written is told of now, not when all is fetched. */
+static enum err open_target_folder(const struct download *download, int *ret_fd, struct why *why)
+{
+    enum err err = make_target_folder(download, ret_fd, why);
+
+    if (err == ERR_OK && faccessat(*ret_fd, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+        err = why_set(why, err_from_errno(errno), "the folder of %s: %s", download->row.target, strerror(errno));
+        (void)close(*ret_fd);
+        *ret_fd = -1;
+    }
     return err;
 }
 

@@ -565,6 +565,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer_with_faults(self, kind, answer):
         holder = self.server.holder
+        if holder._stopping.is_set():  # a connection that was kept alive
+            self.close_connection = True
+            return
         holder.clock.receive(self.headers.get("Lamport-Clock"))
         fault = holder._next_fault(kind)
         name = fault["name"] if fault else None
@@ -654,6 +657,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 count = holder.content.chunk_count(holder.have_chunk_size)
                 answer["chunk_size"] = holder.have_chunk_size
                 answer["bitmap"] = bitmap(holder.claimed, count)
+        if holder._stopping.is_set():
+            self.close_connection = True
+            return
         self._json(answer, fault=fault)
 
     # Sending.
