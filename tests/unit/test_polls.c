@@ -1,0 +1,222 @@
+#include "part_fixture.h"
+#include "sockets.h"
+
+#include "../../peer/polls.h"
+#include "timing.h"
+
+#include <stdatomic.h>
+
+static struct http_server *server;
+static struct address address;
+static struct polls *polls;
+static struct part_file *part;
+static atomic_uint asked;
+
+static void reply_have(void *context, struct http_request *request)
+{
+    uint64_t since, wait_ms;
+
+    (void)context;
+    if (!http_request_number(request, "since", 0, UINT64_MAX, 0, &since) ||
+        !http_request_number(request, "wait_ms", 0, UINT64_MAX, 0, &wait_ms))
+        return;
+    polls_add(polls, request, part, since, wait_ms);
+    atomic_fetch_add(&asked, 1);
+}
+
+static const struct http_route routes[] = {{"GET", "/have", 0, reply_have}};
+
+static int set_up(void **state)
+{
+    struct http_server_options options = {.threads = 2, .routes = routes, .route_count = 1};
+    struct why why;
+
+    atomic_store(&asked, 0);
+    if (part_set_up(state) != 0 || polls_new(&polls) != ERR_OK ||
+        !address_parse_host("127.0.0.1", 0, &options.listen) || http_server_start(&options, &server, &why) != ERR_OK)
+        return -1;
+    http_server_address(server, &address);
+    part = part_open_with_layer();
+    part_file_set_listener(part, polls_wake, polls);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    polls_stop(polls);
+    http_server_stop(server);
+    part_file_set_listener(part, NULL, NULL);
+    part_file_release(part);
+    polls_free(polls);
+    return part_tear_down(state);
+}
+
+/* Sends one poll; the answer is read by expect(). */
+static int poll_for(uint64_t since, uint64_t wait_ms)
+{
+    int fd = sockets_connect(&address);
+    char text[200];
+
+    (void)snprintf(text, sizeof text, "GET /have?since=%llu&wait_ms=%llu HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                   (unsigned long long)since, (unsigned long long)wait_ms);
+    assert_true(sockets_say(fd, text));
+    return fd;
+}
+
+static void wait_until_asked(unsigned count)
+{
+    for (int tries = 0; atomic_load(&asked) < count && tries < 6000; tries++)
+        (void)usleep(10000);
+    assert_int_equal(atomic_load(&asked), count);
+}
+
+/* The answer: a have map with `set` chunks; its version is returned. */
+static uint64_t expect(int fd, size_t set)
+{
+    struct sockets_reply reply = sockets_receive(fd, false);
+    struct have_answer answer;
+    uint64_t version;
+
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(have_answer_parse(reply.body, reply.length, PART_SIZE, &answer, NULL), ERR_OK);
+    assert_int_equal(answer.chunk_size, PART_CHUNK);
+    assert_int_equal(answer.bitmap.count, PART_CHUNKS);
+    assert_int_equal(answer.bitmap.set, set);
+    version = answer.version;
+    have_answer_free(&answer);
+    sockets_reply_free(&reply);
+    (void)close(fd);
+    return version;
+}
+
+static bool is_answered(int fd, int wait_ms)
+{
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+
+    return poll(&readable, 1, wait_ms) > 0;
+}
+
+/* Far longer than the test's runner waits. */
+#define LONG_MS 3600000u
+
+static void another_version_is_answered_at_once(void **state)
+{
+    uint64_t version = part_file_version(part);
+
+    (void)state;
+    assert_int_equal(expect(poll_for(version + 1, LONG_MS), 0), version);
+    assert_int_equal(part_write(part, 3), ERR_OK);
+    assert_int_equal(expect(poll_for(version, LONG_MS), 1), version + 1);
+}
+
+static void a_new_chunk_answers_all_that_wait(void **state)
+{
+    uint64_t version = part_file_version(part);
+    int fds[10];
+
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        fds[i] = poll_for(version, LONG_MS);
+    wait_until_asked(10);
+    assert_false(is_answered(fds[0], 700)); /* not before there is something new */
+    assert_int_equal(part_write(part, 3), ERR_OK);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(expect(fds[i], 1), version + 1);
+}
+
+static void chunk_after_chunk_is_told(void **state)
+{
+    uint64_t version = part_file_version(part);
+
+    (void)state;
+    for (unsigned i = 0; i < PART_CHUNKS; i++) {
+        int fd = poll_for(version, LONG_MS);
+
+        wait_until_asked(i + 1);
+        assert_int_equal(part_write(part, i), ERR_OK);
+        assert_int_equal(expect(fd, i + 1), version + 1);
+        version++;
+    }
+}
+
+static void time_out_is_an_answer_too(void **state)
+{
+    uint64_t version = part_file_version(part);
+    int longer = poll_for(version, LONG_MS);
+
+    (void)state;
+    assert_int_equal(expect(poll_for(version, 100), 0), version);
+    assert_int_equal(expect(poll_for(version, 0), 0), version);
+    assert_false(is_answered(longer, 0));
+    (void)close(longer); /* a client that leaves holds up nobody */
+    assert_int_equal(expect(poll_for(version, 100), 0), version);
+}
+
+static void stopping_answers_all(void **state)
+{
+    uint64_t version = part_file_version(part);
+    int fds[5];
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        fds[i] = poll_for(version, LONG_MS);
+    wait_until_asked(5);
+    polls_stop(polls);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(expect(fds[i], 0), version);
+    assert_int_equal(expect(poll_for(version, LONG_MS), 0), version); /* and later ones at once */
+    polls_free(polls);
+    assert_int_equal(polls_new(&polls), ERR_OK); /* for the teardown */
+    polls_stop(NULL);
+    polls_free(NULL);
+}
+
+static void one_address_may_not_wait_too_often(void **state)
+{
+    uint64_t version = part_file_version(part);
+    static int fds[POLLS_PER_ADDRESS_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < POLLS_PER_ADDRESS_MAX; i++)
+        fds[i] = poll_for(version, LONG_MS);
+    wait_until_asked(POLLS_PER_ADDRESS_MAX);
+    assert_int_equal(expect(poll_for(version, LONG_MS), 0), version);
+    assert_false(is_answered(fds[0], 0));
+    assert_int_equal(part_write(part, 0), ERR_OK);
+    for (size_t i = 0; i < POLLS_PER_ADDRESS_MAX; i++)
+        assert_int_equal(expect(fds[i], 1), version + 1);
+    fds[0] = poll_for(version + 1, LONG_MS); /* there is room again */
+    assert_false(is_answered(fds[0], 700));
+    (void)close(fds[0]);
+}
+
+/* Whoever waits holds the part: it lasts until the answer. */
+static void a_part_that_is_released_still_answers(void **state)
+{
+    uint64_t version = part_file_version(part);
+    int fd = poll_for(version, 500);
+    struct part_file *old = part;
+
+    (void)state;
+    wait_until_asked(1);
+    part_file_set_listener(old, NULL, NULL);
+    part_file_release(old);
+    assert_int_equal(expect(fd, 0), version);
+    part = part_open(); /* for the teardown */
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(another_version_is_answered_at_once),
+        TEST(a_new_chunk_answers_all_that_wait),
+        TEST(chunk_after_chunk_is_told),
+        TEST(time_out_is_an_answer_too),
+        TEST(stopping_answers_all),
+        TEST(one_address_may_not_wait_too_often),
+        TEST(a_part_that_is_released_still_answers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
