@@ -230,24 +230,32 @@ static void merge_clock(struct http_request *request)
 
 static enum MHD_Result queue(struct http_request *request);
 
+/* Its link, and where it came from.  libmicrohttpd 1.0 answers each question in the same place: copy before the next. */
+static struct link *identify(struct MHD_Connection *connection, struct address *ret_source)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct link *link = info == NULL ? NULL : info->socket_context;
+
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (info != NULL)
+        (void)address_from_sockaddr(info->client_addr, ret_source);
+    return link;
+}
+
 static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, void **ret_request)
 {
-    const union MHD_ConnectionInfo *socket_info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    const union MHD_ConnectionInfo *client = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     struct http_request *request = calloc(1, sizeof *request);
 
-    if (request == NULL || socket_info == NULL || socket_info->socket_context == NULL) {
+    if (request != NULL)
+        request->link = identify(connection, &request->source);
+    if (request == NULL || request->link == NULL) {
         free(request);
         return MHD_NO;
     }
     request->server = server;
     request->connection = connection;
-    request->link = socket_info->socket_context;
     request->started_us = timing_now_us();
-    if (client != NULL)
-        (void)address_from_sockaddr(client->client_addr, &request->source);
     *ret_request = request;
     pthread_mutex_lock(&server->lock);
     server->active++;
@@ -424,59 +432,6 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 /* ---- start and stop ---- */
 
-static enum err listen_error(int number, const struct address *address, struct why *why)
-{
-    char text[ADDRESS_TEXT_SIZE];
-
-    address_format(address, text);
-    switch (number) {
-    case EADDRINUSE:
-        return why_set(why, ERR_EXISTS, "%s is in use by another program: choose another port, or 0 for any free one",
-                       text);
-    case EACCES:
-        return why_set(why, ERR_DENIED, "no permission to listen on %s: ports below 1024 need root", text);
-    case EADDRNOTAVAIL:
-        return why_set(why, ERR_INVALID, "cannot listen on %s: it is not an address of this machine", text);
-    default:
-        return why_set(why, ERR_IO, "cannot listen on %s: %s", text, strerror(number));
-    }
-}
-
-static enum err open_listener(struct http_server *server, struct why *why)
-{
-    struct address *address = &server->address;
-    struct sockaddr_storage socket_address;
-    socklen_t length = sizeof socket_address;
-    bool v4 = address_is_v4(address);
-    int zero = 0, one = 1, number, fd = -1;
-
-    if (!v4) {
-        fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 && address_is_unspecified(address)) {
-            (void)address_parse_host("0.0.0.0", address->port, address); /* a kernel without IPv6 */
-            v4 = true;
-        }
-    }
-    if (v4)
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return listen_error(errno, address, why);
-    if (!v4)
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    length = address_to_sockaddr(address, v4, &socket_address);
-    if (bind(fd, (struct sockaddr *)&socket_address, length) != 0 || listen(fd, 4096) != 0) {
-        number = errno;
-        (void)close(fd);
-        return listen_error(number, address, why);
-    }
-    length = sizeof socket_address;
-    if (getsockname(fd, (struct sockaddr *)&socket_address, &length) == 0)
-        (void)address_from_sockaddr((struct sockaddr *)&socket_address, address);
-    server->listen_fd = fd;
-    return ERR_OK;
-}
-
 /* Thousands of connections need as many descriptors. */
 static unsigned raise_descriptors(void)
 {
@@ -535,7 +490,7 @@ enum err http_server_start(const struct http_server_options *options, struct htt
         server->machine[0] = '\0';
     (void)pthread_mutex_init(&server->lock, NULL);
     (void)timing_condition_init(&server->changed);
-    err = open_listener(server, why);
+    err = http_listen(&server->address, &server->listen_fd, why);
     if (err == ERR_OK)
         err = start_daemon(server, why);
     if (err == ERR_OK && pthread_create(&server->watchdog, NULL, watch, server) != 0)
