@@ -1,4 +1,4 @@
-/* What http_server.c and http_reply.c share; for nobody else. */
+/* What http_server.c, http_listen.c and http_reply.c share; for nobody else. */
 #ifndef ENXAME_HTTP_INTERNAL_H
 #define ENXAME_HTTP_INTERNAL_H
 
@@ -62,5 +62,8 @@ struct http_request {
     size_t header_count;
     char *headers[REPLY_HEADERS_MAX][2];
 };
+
+/* Listens on `address`, which gets the port that was taken; :: takes IPv4, too, and becomes 0.0.0.0 without IPv6. */
+enum err http_listen(struct address *address, int *ret_fd, struct why *why);
 
 #endif

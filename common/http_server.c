@@ -17,7 +17,6 @@
 #include "names.h"
 #include "timing.h"
 
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <strings.h>

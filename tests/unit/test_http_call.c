@@ -68,6 +68,7 @@ static void an_answer_comes_whole(void **state)
     assert_int_equal(answer.length, 5);
     assert_string_equal(answer.body, "hello");
     assert_int_equal(answer.retry_after_s, 0);
+    assert_true(address_equal(&answer.from, &scripted_address));
     http_answer_free(&answer);
     assert_non_null(strstr(scripted.last_request, "GET /x HTTP/1.1\r\n"));
     assert_non_null(strstr(scripted.last_request, "\r\nUser-Agent: enxame-test\r\n"));
