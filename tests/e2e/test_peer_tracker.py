@@ -73,6 +73,17 @@ def test_heartbeats_keep_a_peer_known(fast_tracker, start_peer):
     wait_until(lambda: peer.short_id not in ids(fast_tracker))
 
 
+@pytest.mark.sanitized
+def test_a_peer_is_known_while_it_hashes_and_ends_at_once(tracker, start_peer, tmp_path):
+    with open(tmp_path / "large.bin", "wb") as file:
+        file.truncate(64 << 30)
+    peer = start_peer(tracker=tracker, files=[tmp_path / "large.bin"])
+    wait_until(lambda: peer.short_id in ids(tracker))
+    assert names(tracker) == set()
+    peer.stop()
+    assert ids(tracker) == set()
+
+
 # ---- trackers that are not there, restart or forget ----
 
 

@@ -141,6 +141,16 @@ def test_lines_of_standard_input(tracker, seeder, run_peer):
     assert run_peer(stdin="", tracker=tracker).status == 0
 
 
+@pytest.mark.long
+def test_a_script_gives_up_where_nobody_serves(tracker, run_peer):
+    content = Content.random(100_000)
+    gone = tracker.client()
+    gone.register(1, [content.record("gone.bin")])
+    result = run_peer(["download gone.bin"], tracker=tracker)
+    assert result.status == 1 and "nobody to fetch from" in result.stderr
+    assert not (result.dir / "gone.bin").exists()
+
+
 def test_bad_lines_are_said(tracker, run_peer):
     for line, told in [
         ("search 'x", "quote"),
@@ -395,6 +405,21 @@ def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
     finally:
         tracker.send(signal.SIGCONT)
     assert "127.0.0.1" in prompt.run("peers")
+    assert prompt.end() == 0
+
+
+def test_ctrl_c_leaves_hashing_to_the_background(tracker, open_prompt, tmp_path):
+    with open(tmp_path / "large.bin", "wb") as file:
+        file.truncate(64 << 30)
+    prompt = open_prompt(tracker)
+    prompt.child.send("share large.bin\r")
+    prompt.expect("hashing")
+    prompt.child.send("\x03")
+    prompt.expect("in the background")
+    prompt.expect(PROMPT)
+    # The line above the prompt goes on, and the prompt is of use.
+    prompt.child.send("peers\r")
+    prompt.expect("LAST HEARD")
     assert prompt.end() == 0
 
 
