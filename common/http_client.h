@@ -1,7 +1,7 @@
 /*
  * HTTP/1.1 requests to trackers and peers: blocking calls for JSON, and many transfers at once for chunks.  Only
- * http_client.c (what both share), http_call.c and http_pool.c know libcurl.  Plain HTTP only; redirects and proxies are
- * off; every answer has a cap and every request a deadline.
+ * http_client.c (what both share), http_call.c and http_pool.c know libcurl.  Plain HTTP only; redirects and proxies
+ * are off; every answer has a cap and every request a deadline.
  */
 #ifndef ENXAME_HTTP_CLIENT_H
 #define ENXAME_HTTP_CLIENT_H
@@ -84,9 +84,9 @@ struct http_transfer_options {
     uint64_t stall_bytes;
     void *context;
     /*
-     * Bytes of a 200 or 206 answer's body.  With a Range asked, the first call comes only after the status was found to be
-     * 206 and Content-Range to be what was asked (otherwise the transfer ends with ERR_PROTOCOL, as it does where fewer
-     * bytes come).  False: break off with ERR_CANCELLED.
+     * Bytes of a 200 or 206 answer's body.  With a Range asked, the first call comes only after the status was found to
+     * be 206 and Content-Range to be what was asked (otherwise the transfer ends with ERR_PROTOCOL, as it does where
+     * fewer bytes come).  False: break off with ERR_CANCELLED.
      */
     bool (*on_data)(void *context, const uint8_t *bytes, size_t length);
     /* Once, at the end, within http_pool_run(); the transfer is gone when it returns.  New transfers may be started. */

@@ -85,7 +85,7 @@ void http_pool_free(struct http_pool *pool)
     while (pool->idle != NULL) {
         struct http_transfer *transfer = pool->idle;
 
-        unlink_from(&pool->idle, transfer);
+        pool->idle = transfer->next;
         transfer_free(transfer);
     }
     curl_multi_cleanup(pool->multi);

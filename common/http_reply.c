@@ -192,7 +192,7 @@ void http_reply_range(struct http_request *request, const char *type, void *byte
         http_reply_bytes(request, 200, type, bytes, length);
         return;
     case HTTP_RANGE_PART:
-        if (first > 0)
+        if (first > 0 && bytes != NULL)
             memmove(bytes, (char *)bytes + first, (size_t)part);
         add_content_range(request, first, part, length);
         http_reply_bytes(request, 206, type, bytes, (size_t)part);

@@ -164,15 +164,15 @@ void polls_add(struct polls *polls, struct http_request *request, struct part_fi
         poll->until_ms = timing_now_ms() + wait_ms;
         poll->next = polls->first;
         polls->first = poll;
+        poll = NULL;
         polls->count++;
         http_defer(request);
         pthread_cond_broadcast(&polls->changed);
     }
     pthread_mutex_unlock(&polls->lock);
-    if (waits)
-        return;
     free(poll);
-    polls_answer(request, part);
+    if (!waits)
+        polls_answer(request, part);
 }
 
 void polls_wake(void *context)

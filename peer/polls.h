@@ -26,7 +26,7 @@ void polls_add(struct polls *polls, struct http_request *request, struct part_fi
 /* The answer as it is now. */
 void polls_answer(struct http_request *request, struct part_file *part);
 
-/* For part_file_set_listener(). */
-void polls_wake(void *polls);
+/* For part_file_set_listener(); the context is the struct polls. */
+void polls_wake(void *context);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What the texts of HTTP must hold: a Content-Range that is taken can be written again and taken again, a captured segment is what
- * the path had, a Host that is ours stays ours in other letters, an Origin is its Host.  The first byte says which.
+ * What the texts of HTTP must hold: a Content-Range that is taken can be written and taken again, a captured segment is
+ * what the path had, a Host that is ours stays ours in other letters, an Origin is its Host.  The first byte says which.
  */
 #include "fuzz.h"
 #include "http_server.h"

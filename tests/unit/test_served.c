@@ -96,7 +96,7 @@ static void contents_and_chunk_sizes_are_counted_apart(void **state)
     for (size_t i = 0; i < COUNT; i++) { /* all but the first, of others */
         bitmap_put(&sent, i, i != first);
     }
-    for (size_t i = 0; i < COUNT - 1; i++) {
+    for (size_t i = 0; i < 3 * (COUNT - 1); i++) {
         assert_true(served_choose(served, &other, CHUNK, &sent, NULL, &second));
         assert_true(served_choose(served, &longer, CHUNK, &sent, NULL, &second));
         assert_true(served_choose(served, &one, 2 * CHUNK, &sent, NULL, &second));
