@@ -7,6 +7,8 @@
 /* Where nothing is under way. */
 #define IDLE_PERIOD_MS 1000u
 #define LINE_SIZE 512u
+/* In a log file. */
+#define PLAIN_WIDTH 120u
 
 struct watcher {
     struct terminal *terminal;
@@ -92,8 +94,9 @@ static void *run(void *context)
     while (!watcher->stop) {
         watcher->kicked = false;
         pthread_mutex_unlock(&watcher->lock);
-        /* The last column stays free, as a terminal may wrap when it is written. */
-        unsigned width = terminal_width(watcher->terminal) - 1;
+        /* A terminal's last column stays free, as it may wrap when that is written. */
+        bool is_tty = terminal_is_tty(watcher->terminal);
+        unsigned width = is_tty ? terminal_width(watcher->terminal) - 1 : PLAIN_WIDTH;
         bool active = format_hashing(watcher, width, line) || format_downloads(watcher, width, line);
         terminal_progress(watcher->terminal, active ? line : NULL);
         pthread_mutex_lock(&watcher->lock);
