@@ -255,7 +255,7 @@ class Prompt:
         self.child.delaybeforesend = None
         self.greeting = self.expect(PROMPT)
         # The window's size may be set only now, which draws the prompt once more.
-        self.run("are-you-there")
+        self.run(" are-you-there")  # a blank in front keeps it out of the history
 
     def expect(self, text):
         self.child.expect_exact(text)
