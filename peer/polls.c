@@ -3,7 +3,7 @@
 #include "limits.h"
 #include "timing.h"
 
-/* New chunks are gathered this long before they are told. */
+/* Between two rounds of answers: new chunks gather meanwhile. */
 #define GATHER_MS 50u
 
 struct poll {
@@ -78,23 +78,30 @@ static void answer_all(struct poll *due)
 static void *run(void *context)
 {
     struct polls *polls = context;
+    uint64_t next_ms = 0; /* nothing is answered before */
 
     pthread_mutex_lock(&polls->lock);
     while (!polls->stopping || polls->first != NULL) {
-        struct poll *due = take_due(polls, timing_now_ms());
+        uint64_t now_ms = timing_now_ms();
+        struct poll *due;
 
+        if (!polls->stopping && now_ms < next_ms) {
+            (void)timing_wait(&polls->changed, &polls->lock, next_ms - now_ms);
+            continue;
+        }
+        due = take_due(polls, now_ms);
+        if (due != NULL)
+            next_ms = now_ms + GATHER_MS;
         polls->news = false;
         pthread_mutex_unlock(&polls->lock);
         answer_all(due);
         pthread_mutex_lock(&polls->lock);
-        if (polls->stopping)
+        if (polls->stopping || polls->news)
             continue;
         if (polls->first == NULL)
             pthread_cond_wait(&polls->changed, &polls->lock);
-        else if (!polls->news)
-            (void)timing_wait(&polls->changed, &polls->lock, 500); /* some may have run out of time */
         else
-            (void)timing_wait(&polls->changed, &polls->lock, GATHER_MS);
+            (void)timing_wait(&polls->changed, &polls->lock, 500); /* some may have run out of time */
     }
     pthread_mutex_unlock(&polls->lock);
     return NULL;

@@ -139,6 +139,23 @@ static void chunk_after_chunk_is_told(void **state)
     }
 }
 
+/* However fast chunks come and clients ask again, each round of answers waits for the gap of 50 ms. */
+static void chunks_are_gathered(void **state)
+{
+    uint64_t start_ms = timing_now_ms();
+    size_t answers = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < PART_CHUNKS; i++) {
+        int fd = poll_for(part_file_version(part), LONG_MS);
+
+        assert_int_equal(part_write(part, i), ERR_OK);
+        (void)expect(fd, i + 1);
+        answers++;
+    }
+    assert_true(timing_now_ms() - start_ms >= 50 * (answers - 1));
+}
+
 static void time_out_is_an_answer_too(void **state)
 {
     uint64_t version = part_file_version(part);
@@ -210,13 +227,10 @@ static void a_part_that_is_released_still_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(another_version_is_answered_at_once),
-        TEST(a_new_chunk_answers_all_that_wait),
-        TEST(chunk_after_chunk_is_told),
-        TEST(time_out_is_an_answer_too),
-        TEST(stopping_answers_all),
-        TEST(one_address_may_not_wait_too_often),
-        TEST(a_part_that_is_released_still_answers),
+        TEST(another_version_is_answered_at_once), TEST(a_new_chunk_answers_all_that_wait),
+        TEST(chunk_after_chunk_is_told),           TEST(chunks_are_gathered),
+        TEST(time_out_is_an_answer_too),           TEST(stopping_answers_all),
+        TEST(one_address_may_not_wait_too_often),  TEST(a_part_that_is_released_still_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
