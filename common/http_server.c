@@ -300,6 +300,14 @@ static bool reserve_body(struct http_request *request, size_t length)
     return true;
 }
 
+static void release_body(struct http_request *request)
+{
+    atomic_fetch_sub(&request->server->body_bytes, request->body_capacity);
+    free(request->body);
+    request->body = NULL;
+    request->body_length = request->body_capacity = 0;
+}
+
 static enum MHD_Result receive(struct http_request *request, const char *bytes, size_t *length)
 {
     size_t maximum = request->route == NULL ? 0 : request->route->body_max;
@@ -308,6 +316,7 @@ static enum MHD_Result receive(struct http_request *request, const char *bytes, 
         refuse(request, 413, "body-too-large", "this path takes bodies of at most %zu bytes", maximum);
     if (request->refusal_status == 0 && !reserve_body(request, *length)) {
         refuse(request, 503, "busy", "too many bodies at once; try again");
+        release_body(request); /* so that of many that fill the budget together some go on */
         http_reply_header(request, "Retry-After", "1");
     }
     if (request->refusal_status == 0) {
@@ -413,7 +422,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
                                 timing_now_us() - request->started_us,
                                 code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0);
     set_deadline(server, request->link, server->options.request_deadline_ms);
-    atomic_fetch_sub(&server->body_bytes, request->body_capacity);
+    release_body(request);
     pthread_mutex_lock(&server->lock);
     server->active--;
     server->open_deferred -= request->is_deferred;
@@ -425,7 +434,6 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         free(request->headers[i][0]);
         free(request->headers[i][1]);
     }
-    free(request->body);
     free(request);
 }
 
