@@ -348,6 +348,17 @@ static enum err start_done(struct downloads *downloads, struct download_row *row
     return err == ERR_OK ? add_entry(downloads, download) : err;
 }
 
+/* Whether a complete file of the content is shared, and still is what it was. */
+static bool find_shared(struct library *library, const struct content *content, struct share *ret)
+{
+    int fd;
+
+    if (library_open(library, content, &fd, NULL) != ERR_OK)
+        return false;
+    (void)close(fd);
+    return library_find(library, content, ret) == ERR_OK && ret->complete;
+}
+
 enum err downloads_start(struct downloads *downloads, const struct download_request *request, uint64_t *ret_number,
                          struct why *why)
 {
@@ -357,8 +368,7 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
 
     if (err != ERR_OK)
         goto out;
-    if (request->target == NULL && library_find(downloads->options.library, &request->content, &share) == ERR_OK &&
-        share.complete && access(share.path, R_OK) == 0) {
+    if (request->target == NULL && find_shared(downloads->options.library, &request->content, &share)) {
         pthread_mutex_lock(&downloads->lock);
         err = start_done(downloads, &row, share.path, ret_number);
         pthread_mutex_unlock(&downloads->lock);

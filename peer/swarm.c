@@ -41,15 +41,18 @@ enum err swarm_new(const struct swarm_options *options, struct swarm **ret)
     return ERR_OK;
 }
 
-static void cancel_all(struct remote *remote)
+static void cancel_have(struct remote *remote)
 {
-    struct swarm *swarm = remote->swarm;
-
     if (remote->have_transfer != NULL)
-        http_pool_cancel(swarm->pool, remote->have_transfer);
+        http_pool_cancel(remote->swarm->pool, remote->have_transfer);
     remote->have_transfer = NULL;
     free(remote->have_text);
     remote->have_text = NULL;
+}
+
+static void cancel_all(struct remote *remote)
+{
+    cancel_have(remote);
     swarm_layer_cancel(remote);
     swarm_chunks_cancel(remote);
 }
@@ -167,6 +170,8 @@ void swarm_fault(struct remote *remote, enum fault fault, const struct http_resu
         set_state(remote, REMOTE_RESTING);
         remote->rest_until_ms = now + verdict.rest_ms;
         remote->ask_again = fault != FAULT_BUSY;
+        if (remote->ask_again)
+            cancel_have(remote); /* it may be waiting for news, long after the rest */
     }
     if (verdict.ban || verdict.drop) {
         cancel_all(remote);

@@ -264,7 +264,7 @@ def test_a_tracker_that_is_not_there(start_peer, start_tracker, closed_port, tmp
     path = random_file(tmp_path / "file", 1000)
     peer = start_peer(tracker=f"127.0.0.1:{closed_port}", files=[path])
     wait_until(lambda: str(closed_port) in peer.err())
-    assert peer.alive and peer.client().status()["files"] == 1
+    wait_until(lambda: peer.client().status()["files"] == 1)
 
 
 def test_a_tracker_that_comes_later(start_peer, start_tracker, tmp_path):

@@ -316,6 +316,19 @@ def test_downloading_what_is_shared_already(tracker, tmp_path, run_peer):
     assert holder_rows(done.stdout) == {}
 
 
+def test_downloading_what_was_shared_until_it_changed(tracker, tmp_path, start_shell):
+    path = random_file(tmp_path / "src/file", 500_000)
+    content = Content.of_file(path)
+    with FakeHolder(content, tracker=tracker.address):
+        shell = start_shell(tracker=tracker, files=[path])
+        own, others = shell.id, tracker.client()
+        wait_until(lambda: own in others.holder_ids(content))
+        path.write_bytes(b"edited")
+        shell.say(f"download {content.root}")
+        assert shell.end() == 0
+    assert (shell.dir / "file").read_bytes() == content.data and path.read_bytes() == b"edited"
+
+
 def test_the_same_download_twice(start_peer, tracker, tmp_path, run_peer):
     path = random_file(tmp_path / "src/file", 500_000)
     share(start_peer, tracker, path)

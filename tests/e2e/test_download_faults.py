@@ -85,6 +85,25 @@ def test_a_busy_holder_is_waited_for_and_has_no_fault(tracker, run_peer):
         assert holder_rows(done.stdout)[holder.address][:2] == (25, 0)
 
 
+@pytest.mark.parametrize("fault", ["silent", "status_500", "cut"])
+def test_the_only_holder_comes_to_its_senses(tracker, run_peer, fault):
+    with FakeHolder(SMALL, tracker=tracker.address) as holder:
+        holder.fail(fault, times=2)
+        done = run_peer(["download file"], tracker=tracker).ok()
+        assert (done.dir / "file").read_bytes() == SMALL.data
+        assert holder_rows(done.stdout)[holder.address][0] == 25
+
+
+def test_a_partial_holder_is_asked_again_before_it_has_news(tracker, start_shell):
+    with FakeHolder(SMALL, tracker=tracker.address, held=set(range(10))) as holder:
+        holder.pace_s = 0.05  # it is waiting for news of the have map when the fault comes
+        holder.fail("status_500", after=4, times=1)
+        shell = start_shell(tracker=tracker)
+        shell.say("download file")
+        api = shell.client(tracker)
+        wait_until(lambda: sum(one["done_bytes"] for one in api.status()["downloads"]) == 10 * CHUNK, 12)
+
+
 @pytest.mark.parametrize("claimed", ["complete", "bitmap"])
 def test_a_holder_that_claims_what_it_does_not_hold(tracker, run_peer, claimed):
     claim = "complete" if claimed == "complete" else set(range(25))
@@ -287,7 +306,9 @@ def test_unrecorded_bytes_are_hashed_rather_than_fetched(tracker, start_shell, r
             file.seek(damaged * CHUNK)
             file.write(b"damaged")
         before = holder.chunk_requests(CHUNK)
-        done = run_peer(["download file"], tracker=tracker, dir=tmp_path / "d").ok()
+        # Another chunk size is of no use for what was begun.
+        words = ["--chunk-size", "256K"]
+        done = run_peer(["download file"], tracker=tracker, dir=tmp_path / "d", args=words).ok()
         assert (done.dir / "file").read_bytes() == SMALL.data
         again = holder.chunk_requests(CHUNK) - before
         assert again == dict.fromkeys(set(range(25)) - written | {damaged}, 1)
@@ -444,7 +465,22 @@ def test_a_disk_that_is_full_in_the_middle(tracker, start_shell, run_peer, small
         assert len(before) >= 10 and not set(holder.chunk_requests(CHUNK) - asked) & before
 
 
-# ---- a target that cannot be written ----
+# ---- the target ----
+
+
+def test_a_target_that_appears_meanwhile_is_kept_and_so_is_what_was_fetched(tracker, start_shell, run_peer):
+    with FakeHolder(SMALL, tracker=tracker.address) as holder:
+        holder.pace_s = 0.05
+        shell = start_shell(tracker=tracker)
+        shell.say("download file")
+        wait_until(lambda: len(holder.ranges) > 2)
+        (shell.dir / "file").write_text("somebody else's")
+        assert shell.end() == 1 and "as PATH" in shell.err()
+        assert (shell.dir / "file").read_text() == "somebody else's"
+        (shell.dir / "file").rename(shell.dir / "theirs")
+        run_peer(["download file"], tracker=tracker, dir=shell.dir).ok()
+        assert (shell.dir / "file").read_bytes() == SMALL.data
+        assert holder.sent_bytes == SMALL.size
 
 
 def test_a_folder_that_cannot_be_written(tracker, run_peer, tmp_path):
