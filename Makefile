@@ -34,7 +34,7 @@ sanitize_link := -fsanitize=$(SANITIZE)
 endif
 
 CFLAGS ?= -O2 -g
-all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -Icommon -include common/banned.h \
+all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -iquote common -include common/banned.h \
 	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
 all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
 libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson gnutls)
@@ -47,10 +47,14 @@ else
 quiet =
 endif
 
-objects = $(patsubst %.c,$(out)/obj/%.o,$(wildcard $(1)/*.c))
+# The peer's rooms see each other's headers; common/ and the tracker see none of them.
+rooms := $(sort $(dir $(wildcard peer/*.h peer/*/*.h)))
+includes = $(if $(filter peer/% tests/%,$<),$(rooms:%=-iquote %))
+
+objects = $(patsubst %.c,$(out)/obj/%.o,$(wildcard $(1:%=%/*.c)))
 common_objects := $(call objects,common)
 tracker_objects := $(call objects,tracker)
-peer_objects := $(call objects,peer)
+peer_objects := $(call objects,$(rooms:%/=%))
 unit_sources := $(wildcard tests/unit/test_*.c)
 unit_programs := $(patsubst tests/unit/%.c,$(out)/unit/%,$(unit_sources))
 fuzz_sources := $(wildcard tests/fuzz/fuzz_*.c)
@@ -80,7 +84,7 @@ FORCE:
 
 $(out)/obj/%.o: %.c $(out)/flags
 	@mkdir -p $(@D)
-	$(call quiet,CC,$@)$(CC) $(all_cflags) -MMD -MP -c $< -o $@
+	$(call quiet,CC,$@)$(CC) $(all_cflags) $(includes) -MMD -MP -c $< -o $@
 
 $(out)/tracker: $(tracker_objects) $(common_objects)
 	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_tracker) -o $@
@@ -115,13 +119,13 @@ $(out)/fuzz/%: $(out)/obj/tests/fuzz/%.o $(out)/libtestable.a
 	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) $(libs_tracker) \
 		$(libs_peer) -o $@
 
-headers := $(wildcard common/*.h tracker/*.h peer/*.h)
+headers := $(wildcard common/*.h tracker/*.h $(rooms:%=%*.h))
 hdr-check: $(patsubst %,$(out)/hdr/%.ok,$(headers))
 $(out)/hdr/%.ok: % $(out)/flags
 	@mkdir -p $(@D)
-	$(call quiet,HDR,$<)$(CC) $(all_cflags) -Werror -fsyntax-only -x c $< && touch $@
+	$(call quiet,HDR,$<)$(CC) $(all_cflags) $(includes) -Werror -fsyntax-only -x c $< && touch $@
 
-sources := $(wildcard common/*.c tracker/*.c peer/*.c)
+sources := $(wildcard common/*.c tracker/*.c $(rooms:%=%*.c))
 tests_c := $(wildcard tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h)
 lint: lint-format lint-cppcheck lint-tidy
 .PHONY: lint-format lint-cppcheck lint-tidy
@@ -130,11 +134,11 @@ lint-format:
 lint-cppcheck:
 	$(call quiet,CPPCHECK,all)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=unusedStructMember \
-		-Icommon -D_GNU_SOURCE $(sources)
+		-Icommon $(rooms:%=-I%) -D_GNU_SOURCE $(sources)
 lint-tidy: $(patsubst %.c,$(out)/tidy/%.ok,$(sources))
 $(out)/tidy/%.ok: %.c .clang-tidy $(headers)
 	@mkdir -p $(@D)
-	$(call quiet,TIDY,$<)clang-tidy --quiet $< -- $(filter-out -f% -U_% -D_FORTIFY%,$(all_cflags)) 2>$@.log \
+	$(call quiet,TIDY,$<)clang-tidy --quiet $< -- $(filter-out -f% -U_% -D_FORTIFY%,$(all_cflags)) $(includes) 2>$@.log \
 		|| { cat $@.log; exit 1; }
 	@touch $@
 

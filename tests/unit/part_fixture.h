@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-#include "../../peer/part_file.h"
+#include "../../peer/swarm/part_file.h"
 #include "limits.h"
 #include "log.h"
 

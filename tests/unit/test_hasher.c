@@ -1,6 +1,6 @@
 #include "folder.h"
 
-#include "../../peer/hasher.h"
+#include "../../peer/library/hasher.h"
 #include "limits.h"
 #include "timing.h"
 

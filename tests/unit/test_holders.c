@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "../../peer/holders.h"
+#include "../../peer/swarm/holders.h"
 #include "limits.h"
 
 #include <string.h>

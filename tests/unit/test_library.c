@@ -1,6 +1,6 @@
 #include "folder.h"
 
-#include "../../peer/library.h"
+#include "../../peer/library/library.h"
 #include "limits.h"
 #include "log.h"
 

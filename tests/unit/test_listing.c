@@ -1,5 +1,5 @@
 /* Rows of the last listing, and what a word of a command means. */
-#include "../../peer/listing.h"
+#include "../../peer/prompt/listing.h"
 #include "test.h"
 
 static void rows_are_numbered_from_one(void **state)

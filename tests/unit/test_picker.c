@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "../../peer/picker.h"
+#include "../../peer/swarm/picker.h"
 #include "limits.h"
 #include "merkle.h"
 

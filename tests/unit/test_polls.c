@@ -1,7 +1,7 @@
 #include "part_fixture.h"
 #include "sockets.h"
 
-#include "../../peer/polls.h"
+#include "../../peer/serve/polls.h"
 #include "timing.h"
 
 #include <stdatomic.h>

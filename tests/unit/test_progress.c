@@ -1,6 +1,6 @@
 /* Progress lines, summaries and tables. */
-#include "../../peer/progress.h"
-#include "../../peer/table.h"
+#include "../../peer/prompt/progress.h"
+#include "../../peer/prompt/table.h"
 #include "test.h"
 
 #include <locale.h>

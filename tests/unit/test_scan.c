@@ -1,6 +1,6 @@
 #include "folder.h"
 
-#include "../../peer/scan.h"
+#include "../../peer/library/scan.h"
 #include "limits.h"
 #include "log.h"
 

@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "../../peer/served.h"
+#include "../../peer/serve/served.h"
 
 #include <pthread.h>
 #include <stdlib.h>

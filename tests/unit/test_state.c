@@ -1,6 +1,6 @@
 #include "folder.h"
 
-#include "../../peer/state.h"
+#include "../../peer/state/state.h"
 #include "limits.h"
 
 #include <sqlite3.h>

@@ -1,5 +1,5 @@
 /* A command line as words, and back. */
-#include "../../peer/words.h"
+#include "../../peer/prompt/words.h"
 #include "test.h"
 
 static void split_is(const char *line, size_t count, const char *const *expected)
