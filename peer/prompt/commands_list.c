@@ -5,6 +5,8 @@
 #include "units.h"
 
 #define SEARCH_ROWS_MAX 1000u
+/* A tracker that always has one more page, with nothing on it, is not listened to for ever. */
+#define PAGES_MAX 1000u
 
 static const char *number_text(uint64_t number, char ret_text[static 24])
 {
@@ -35,7 +37,7 @@ bool command_peers(struct session *session, char *const *words, size_t count)
     (void)count;
     struct table *table = table_new((const char *[]){"ID", "ADDRESS", ">FILES", "LAST HEARD"}, 4);
     char *after = NULL;
-    size_t rows = 0;
+    size_t rows = 0, pages = 0;
     enum err err = ERR_OK;
     do {
         struct peer_list list;
@@ -53,7 +55,7 @@ bool command_peers(struct session *session, char *const *words, size_t count)
         after = list.next;
         list.next = NULL;
         peer_list_free(&list);
-    } while (after && rows < LISTING_ROWS_MAX && !session_interrupted(session));
+    } while (after && rows < LISTING_ROWS_MAX && ++pages < PAGES_MAX && !session_interrupted(session));
     free(after);
     if (!err)
         return command_print_table(session, table);
@@ -76,30 +78,65 @@ static bool add_row(struct session *session, struct table *table, const char *na
     return true;
 }
 
-static bool search_pages(struct session *session, const char *pattern, struct table *table, bool *ret_more)
+/* Appends the page's rows to `all`, which takes them over. */
+static bool take_rows(struct file_list *all, struct file_list *page)
+{
+    if (page->count == 0)
+        return true;
+    struct file_record *grown = realloc(all->items, (all->count + page->count + 1) * sizeof *grown);
+    if (!grown)
+        return false;
+    memcpy(grown + all->count, page->items, page->count * sizeof *grown);
+    all->items = grown;
+    all->count += page->count;
+    page->count = 0;
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct file_record *one = a, *other = b;
+    int order = strcmp(one->name, other->name);
+    return order != 0 ? order : memcmp(one->content.root, other->content.root, HASH_SIZE);
+}
+
+/* Up to SEARCH_ROWS_MAX rows, sorted by name; the caller frees them. */
+static bool search_pages(struct session *session, const char *pattern, struct file_list *ret_all, bool *ret_more)
 {
     char *after = NULL;
+    size_t pages = 0;
     bool ok = true;
     do {
-        struct file_list list;
+        struct file_list page;
         struct why why = {""};
-        size_t room = SEARCH_ROWS_MAX - session->listing.count;
-        enum err err = tracker_search(session->client, pattern, after, room, &list, &why);
+        enum err err = tracker_search(session->client, pattern, after, SEARCH_ROWS_MAX - ret_all->count, &page, &why);
         free(after);
         if (err)
             return command_fail(session, "%s", why.text);
-        for (size_t i = 0; ok && i < list.count && session->listing.count < SEARCH_ROWS_MAX; i++) {
-            char holders[24];
-            ok = add_row(session, table, list.items[i].name, &list.items[i].content,
-                         number_text(list.items[i].holders, holders));
-        }
-        after = list.next;
-        list.next = NULL;
-        file_list_free(&list);
-    } while (ok && after && session->listing.count < SEARCH_ROWS_MAX);
+        ok = take_rows(ret_all, &page);
+        after = page.next;
+        page.next = NULL;
+        file_list_free(&page);
+    } while (ok && after && ret_all->count < SEARCH_ROWS_MAX && ++pages < PAGES_MAX);
     *ret_more = after != NULL;
     free(after);
+    if (ret_all->count > 0)
+        qsort(ret_all->items, ret_all->count, sizeof *ret_all->items, by_name);
     return ok || command_fail(session, "out of memory");
+}
+
+static bool show_found(struct session *session, const struct file_list *found)
+{
+    struct table *table = table_new((const char *[]){">#", ">SIZE", "ROOT", ">HOLDERS", "NAME"}, 5);
+    char holders[24];
+    for (size_t i = 0; i < found->count; i++) {
+        const struct file_record *file = &found->items[i];
+        if (!add_row(session, table, file->name, &file->content, number_text(file->holders, holders))) {
+            table_free(table);
+            return command_fail(session, "out of memory");
+        }
+    }
+    return command_print_table(session, table);
 }
 
 static char *joined(char *const *words, size_t count)
@@ -117,18 +154,16 @@ static char *joined(char *const *words, size_t count)
 bool command_search(struct session *session, char *const *words, size_t count)
 {
     bool more = false;
+    struct file_list found = {0};
     char *pattern = joined(words + 1, count - 1);
-    struct table *table = table_new((const char *[]){">#", ">SIZE", "ROOT", ">HOLDERS", "NAME"}, 5);
     listing_clear(&session->listing);
-    bool ok = pattern && table ? search_pages(session, pattern, table, &more) : command_fail(session, "out of memory");
+    bool ok = pattern ? search_pages(session, pattern, &found, &more) : command_fail(session, "out of memory");
     free(pattern);
-    if (ok && session->listing.count > 0) {
-        ok = command_print_table(session, table);
-    } else {
-        table_free(table);
-        if (ok)
-            terminal_message(session->terminal, "nothing found");
-    }
+    if (ok && found.count > 0)
+        ok = show_found(session, &found);
+    else if (ok)
+        terminal_message(session->terminal, "nothing found");
+    file_list_free(&found);
     if (ok && more)
         terminal_message(session->terminal, "there are more: a longer pattern finds fewer");
     return ok;

@@ -147,6 +147,29 @@ static void add_holder(struct table *table, const struct holder_report *holder, 
     table_add(table, (const char *[]){address, id, chunks, bytes, share, faults, note});
 }
 
+/* Those that sent something or failed; of a small file most of a swarm did neither. */
+static void write_holders(FILE *stream, const struct download_report *report)
+{
+    static const char *const heads[] = {"HOLDER", "ID", ">CHUNKS", ">BYTES", ">SHARE", ">FAULTS", "NOTE"};
+    struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
+    uint64_t total = 0;
+    size_t shown = 0;
+    for (size_t i = 0; i < report->report_count; i++)
+        total += report->reports[i].bytes;
+    for (size_t i = 0; table && i < report->report_count; i++) {
+        if (report->reports[i].chunks == 0 && report->reports[i].faults == 0)
+            continue;
+        add_holder(table, &report->reports[i], total);
+        shown++;
+    }
+    char *rows = table && shown > 0 ? table_format(table) : NULL;
+    fputs(rows ? rows : "", stream);
+    if (shown < report->report_count)
+        fprintf(stream, "(%zu more had nothing to do)\n", report->report_count - shown);
+    free(rows);
+    table_free(table);
+}
+
 char *progress_format_summary(const struct download_report *report)
 {
     char *text = NULL;
@@ -155,19 +178,8 @@ char *progress_format_summary(const struct download_report *report)
     if (!stream)
         return NULL;
     write_head(stream, report);
-    if (report->report_count > 0) {
-        static const char *const heads[] = {"HOLDER", "ID", ">CHUNKS", ">BYTES", ">SHARE", ">FAULTS", "NOTE"};
-        struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
-        uint64_t total = 0;
-        for (size_t i = 0; i < report->report_count; i++)
-            total += report->reports[i].bytes;
-        for (size_t i = 0; table && i < report->report_count; i++)
-            add_holder(table, &report->reports[i], total);
-        char *rows = table ? table_format(table) : NULL;
-        fputs(rows ? rows : "", stream);
-        free(rows);
-        table_free(table);
-    }
+    if (report->report_count > 0)
+        write_holders(stream, report);
     if (fclose(stream) != 0) {
         free(text);
         return NULL;
