@@ -135,6 +135,48 @@ def test_a_have_map_that_makes_no_sense(tracker, run_peer, monkeypatch, bitmap):
         assert holder_rows(done.stdout)[good.address][0] == 25
 
 
+# ---- nobody aims a peer at somebody else ----
+
+
+def test_who_gives_no_valid_have_map_is_asked_for_nothing_else(tracker, run_peer):
+    with FakeHolder(SMALL, tracker=tracker.address) as good, FakeHolder(SMALL, tracker=tracker.address) as stranger:
+        stranger.fail("garbage", on=("have", "layer", "data"))
+        good.pace_s = 0.05
+        run_peer(["download file"], tracker=tracker).ok()
+        assert set(stranger.requests) == {"have"}
+
+
+def test_a_redirect_is_not_followed(tracker, run_peer, monkeypatch):
+    with (
+        FakeHolder(SMALL, tracker=tracker.address) as good,
+        FakeHolder(SMALL, tracker=tracker.address) as redirecting,
+        FakeHolder(SMALL) as victim,
+    ):
+        good.pace_s = 0.02
+        plain = {kind: getattr(client._Handler, kind) for kind in ("_data", "_layer", "_have")}
+        for kind, method in plain.items():
+
+            def answer(handler, fault, query, kind=kind, method=method):
+                if handler.server.holder is redirecting and kind != "_have":
+                    handler._send(302, b"", {"Location": f"http://{victim.address}{handler.path}"})
+                else:
+                    method(handler, fault, query)
+
+            monkeypatch.setattr(client._Handler, kind, answer)
+        done = run_peer(["download file"], tracker=tracker).ok()
+        assert (done.dir / "file").read_bytes() == SMALL.data
+        assert not victim.requests and redirecting.requests["data"] + redirecting.requests["layer"] > 0
+
+
+def test_proxies_of_the_environment_are_not_used(tracker, run_peer, monkeypatch):
+    plain = programs.environment
+    proxies = {name: "http://127.0.0.1:9" for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")}
+    monkeypatch.setattr(programs, "environment", lambda home: {**plain(home), **proxies})
+    with FakeHolder(SMALL, tracker=tracker.address):
+        done = run_peer(["download file"], tracker=tracker).ok()
+    assert (done.dir / "file").read_bytes() == SMALL.data
+
+
 def test_a_liar_is_banned_for_that_content_only(tracker, run_peer, start_shell):
     other = Content.random(5 * CHUNK, seed=77, name="other")
     with FakeHolder(SMALL, tracker=tracker.address) as liar, FakeHolder(SMALL, tracker=tracker.address):
