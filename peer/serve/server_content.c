@@ -358,8 +358,8 @@ void server_batch(void *context, struct http_request *request)
     if (err != ERR_OK) {
         if (batch != NULL)
             batch_free(batch);
-        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-body",
-                           "%s", err == ERR_NOMEM ? err_name(err) : why.text);
+        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-body", "%s",
+                           err == ERR_NOMEM ? err_name(err) : why.text);
         return;
     }
     for (size_t i = 0; i < batch->contents.count; i++) {

@@ -304,16 +304,16 @@ static enum err resolve(struct downloads *downloads, const struct download_reque
 }
 
 /* A file of another size is certainly another file; one of the same size is hashed by the download itself. */
-static enum err check_target(const struct download_row *row, struct why *why)
+static enum err check_target(const char *target, const struct content *content, struct why *why)
 {
     struct stat status;
 
-    if (lstat(row->target, &status) != 0)
+    if (target == NULL || lstat(target, &status) != 0)
         return ERR_OK;
-    if (S_ISREG(status.st_mode) && (uint64_t)status.st_size == row->content.size)
+    if (S_ISREG(status.st_mode) && (uint64_t)status.st_size == content->size)
         return ERR_OK;
     return why_set(why, ERR_EXISTS, "%s exists and is another file: it is kept; choose another place with 'as PATH'",
-                   row->target);
+                   target);
 }
 
 /* The lock is held. */
@@ -374,7 +374,7 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
         pthread_mutex_unlock(&downloads->lock);
         goto out;
     }
-    err = check_target(&row, why);
+    err = check_target(row.target, &row.content, why);
     if (err != ERR_OK)
         goto out;
     err = state_add_download(downloads->options.state, &row);
