@@ -1,4 +1,4 @@
-"""Downloads where others misbehave, vanish or are killed, where the disk is full, and where this peer itself is killed."""
+"""Downloads where others misbehave, vanish or are killed, where the disk is full, where this peer itself is killed."""
 
 import contextlib
 import os
