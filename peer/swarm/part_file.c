@@ -116,6 +116,9 @@ static enum err reserve(struct part_file *part, struct why *why)
 
     if (fstat(part->fd, &status) != 0)
         return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
+    /* What is too long is a stray of another content: the record of that was lost. */
+    if ((uint64_t)status.st_size > part->content.size && ftruncate(part->fd, (off_t)part->content.size) != 0)
+        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
     is_new = status.st_size == 0;
     if (part->content.size > 0 && fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0)
         return ERR_OK;
@@ -498,15 +501,15 @@ enum err part_file_hashed(struct part_file *part, struct hashed *ret)
 }
 
 /* Never replaces: what appeared there in the meantime is somebody's.  ERR_EXISTS then. */
-static int rename_new(const char *from, int folder_fd, const char *name)
+static int rename_new(int from_fd, const char *from, int folder_fd, const char *name)
 {
-    if (renameat2(AT_FDCWD, from, folder_fd, name, RENAME_NOREPLACE) == 0)
+    if (renameat2(from_fd, from, folder_fd, name, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno != EINVAL)
         return -1;
-    if (linkat(AT_FDCWD, from, folder_fd, name, 0) != 0) /* a file system without RENAME_NOREPLACE */
+    if (linkat(from_fd, from, folder_fd, name, 0) != 0) /* a file system without RENAME_NOREPLACE */
         return -1;
-    return unlink(from);
+    return unlinkat(from_fd, from, 0);
 }
 
 static bool copy_bytes(const struct part_file *part, int fd)
@@ -524,24 +527,26 @@ static bool copy_bytes(const struct part_file *part, int fd)
     return fsync(fd) == 0;
 }
 
-/* The target is on another file system: the bytes are copied beside it first, under a name that says what they are. */
+/*
+ * The target is on another file system: the bytes are copied beside it first, under a name that says what they are.  The
+ * own id is in it, as other peers have numbers of their own; after a kill the same name is used again.
+ */
 static enum err copy_over(struct part_file *part, int folder_fd, const char *name, struct why *why)
 {
-    char beside[64];
+    char beside[HASH_HEX + 64], id[HASH_HEX + 1];
     int fd, number;
     bool moved;
 
-    (void)snprintf(beside, sizeof beside, ".%llu.enxame-part", (unsigned long long)part->number);
+    hex_encode(state_identity(part->state)->id, HASH_SIZE, id);
+    (void)snprintf(beside, sizeof beside, ".%s-%llu.enxame-part", id, (unsigned long long)part->number);
     fd = openat(folder_fd, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0)
         return why_set(why, err_from_errno(errno), "%s: %s", name, strerror(errno));
-    moved = copy_bytes(part, fd) && renameat2(folder_fd, beside, folder_fd, name, RENAME_NOREPLACE) == 0;
+    moved = copy_bytes(part, fd) && rename_new(folder_fd, beside, folder_fd, name) == 0;
     number = errno;
     (void)close(fd);
-    if (moved) {
-        (void)unlink(part->path);
+    if (moved)
         return ERR_OK;
-    }
     (void)unlinkat(folder_fd, beside, 0);
     return why_set(why, err_from_errno(number), "%s: %s", name, strerror(number));
 }
@@ -549,19 +554,23 @@ static enum err copy_over(struct part_file *part, int folder_fd, const char *nam
 enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why)
 {
     enum err err = part_file_flush(part);
+    bool copied = false;
 
     if (err != ERR_OK)
         return why_set(why, err, "%s: %s", part->path, err_name(err));
     if (fsync(part->fd) != 0)
         return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    if (rename_new(part->path, folder_fd, name) != 0) {
+    if (rename_new(AT_FDCWD, part->path, folder_fd, name) != 0) {
         if (errno != EXDEV)
             return why_set(why, err_from_errno(errno), "%s: %s", name, strerror(errno));
         err = copy_over(part, folder_fd, name, why);
         if (err != ERR_OK)
             return err;
+        copied = true;
     }
     if (fsync(folder_fd) != 0)
         return why_set(why, err_from_errno(errno), "the folder of %s: %s", name, strerror(errno));
+    if (copied) /* not before the copy's name is on disk, too */
+        (void)unlink(part->path);
     return ERR_OK;
 }

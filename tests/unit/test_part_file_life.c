@@ -296,6 +296,57 @@ static void another_file_system_gets_a_copy(void **state)
     assert_int_equal(rmdir(folder), 0); /* it would fail with anything left in it */
 }
 
+/* As after the state was moved away, or lost its last row in a power cut: the number begins anew, the file is there. */
+static void a_longer_stray_leaves_nothing_behind(void **state)
+{
+    struct download_row row = part_row();
+    char path[200], file[200];
+    struct stat status;
+    int fd = open(part_path(path, sizeof path), O_WRONLY | O_CREAT, 0600);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "another content", 15, PART_SIZE + 1000), 15);
+    (void)close(fd);
+    download_row_free(&row);
+    assert_int_equal(finish_into(part_folder, "done.bin"), ERR_OK);
+    (void)snprintf(file, sizeof file, "%s/done.bin", part_folder);
+    check_file(file);
+    assert_int_equal(stat(file, &status), 0);
+    assert_int_equal(status.st_size, PART_SIZE);
+}
+
+/* Two peers, each with a download of this number, copy to the same folder on another file system. */
+static void a_copy_leaves_that_of_another_peer_alone(void **state)
+{
+    char folder[] = "/dev/shm/enxame-part-XXXXXX", theirs[200], file[200];
+    struct download_row row;
+    struct stat here, there;
+    int fd;
+
+    (void)state;
+    if (mkdtemp(folder) == NULL || stat(part_folder, &here) != 0 || stat(folder, &there) != 0 ||
+        here.st_dev == there.st_dev) {
+        (void)rmdir(folder);
+        print_message("/dev/shm is no other file system: skipped\n");
+        skip();
+    }
+    row = part_row();
+    download_row_free(&row);
+    (void)snprintf(theirs, sizeof theirs, "%s/.%llu.enxame-part", folder, (unsigned long long)part_number);
+    fd = open(theirs, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(pwrite(fd, "theirs", 6, 0), 6);
+    (void)close(fd);
+    assert_int_equal(finish_into(folder, "done.bin"), ERR_OK);
+    (void)snprintf(file, sizeof file, "%s/done.bin", folder);
+    check_file(file);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(stat(theirs, &there), 0);
+    assert_int_equal(there.st_size, 6);
+    assert_int_equal(unlink(theirs), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void its_hashes_are_given_on(void **state)
 {
     struct part_file *part = whole_part();
@@ -394,6 +445,8 @@ int main(void)
         TEST(a_whole_part_becomes_the_file),
         TEST(an_existing_file_is_not_replaced),
         TEST(another_file_system_gets_a_copy),
+        TEST(a_longer_stray_leaves_nothing_behind),
+        TEST(a_copy_leaves_that_of_another_peer_alone),
         TEST(its_hashes_are_given_on),
         TEST(an_empty_content_is_complete_at_once),
         TEST(a_full_disk_shows_at_the_beginning),
