@@ -411,7 +411,18 @@ bool download_is_over(struct download *download)
     return over;
 }
 
-bool download_wants_holders(struct download *download, size_t *ret_usable)
+bool download_is_underway(struct download *download)
+{
+    bool underway;
+
+    pthread_mutex_lock(&download->lock);
+    underway = download->state == DOWNLOAD_SEARCHING || download->state == DOWNLOAD_RUNNING ||
+               download->state == DOWNLOAD_STALLED;
+    pthread_mutex_unlock(&download->lock);
+    return underway;
+}
+
+bool download_wants_holders(struct download *download, size_t *ret_useful)
 {
     struct swarm_progress progress = {0};
     bool wants;
@@ -421,7 +432,7 @@ bool download_wants_holders(struct download *download, size_t *ret_usable)
     if (wants)
         swarm_progress(download->swarm, &progress);
     pthread_mutex_unlock(&download->lock);
-    *ret_usable = progress.usable;
+    *ret_useful = progress.idle_ms > STALLED_MS ? 0 : progress.usable;
     return wants;
 }
 

@@ -30,8 +30,10 @@ uint64_t download_number(const struct download *download);
 const struct content *download_content(const struct download *download);
 bool download_is_over(struct download *download); /* done or failed */
 
-/* Whether it wants holders now; how many it can use at present tells how badly. */
-bool download_wants_holders(struct download *download, size_t *ret_usable);
+bool download_is_underway(struct download *download); /* begun, and not over */
+
+/* Whether it wants holders now; how many bring something at present tells how badly. */
+bool download_wants_holders(struct download *download, size_t *ret_useful);
 void download_offer(struct download *download, const struct peer_record *records, size_t count);
 /* Why the tracker named none, for the report of a stalled one. */
 void download_note_tracker(struct download *download, const char *text);

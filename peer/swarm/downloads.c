@@ -25,8 +25,9 @@ struct entry {
     struct download *download;
     pthread_t thread;
     bool has_thread;
-    bool asking; /* the finder uses it, without the lock: it must not go */
-    uint64_t next_find_ms, find_interval_ms;
+    bool asking;                         /* the finder uses it, without the lock: it must not go */
+    uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */
+    bool had_holders;                    /* when it was asked */
 };
 
 struct downloads {
@@ -61,21 +62,34 @@ static void ask_tracker(struct downloads *downloads, struct entry *entry)
     content_holders_free(&holders);
 }
 
+/* Whether the tracker should be asked now: at once when the last useful holder is gone, else less and less often. */
+static bool is_due(struct entry *entry, uint64_t now_ms)
+{
+    bool is_first = entry->find_interval_ms == 0, lost;
+    size_t useful;
+
+    if (!download_wants_holders(entry->download, &useful))
+        return false;
+    lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_FIRST_MS;
+    if (!is_first && !lost && now_ms < entry->asked_ms + entry->find_interval_ms)
+        return false;
+    if (useful > 0)
+        entry->find_interval_ms = FIND_MAX_MS;
+    else if (is_first || lost)
+        entry->find_interval_ms = FIND_FIRST_MS;
+    else if (entry->find_interval_ms < FIND_MAX_MS)
+        entry->find_interval_ms *= 2;
+    entry->had_holders = useful > 0;
+    entry->asked_ms = now_ms;
+    return true;
+}
+
 /* The entry that is due for a question, or NULL; the lock is held. */
 static struct entry *find_due(struct downloads *downloads, uint64_t now_ms)
 {
     for (size_t i = 0; i < downloads->count; i++) {
-        struct entry *entry = downloads->entries[i];
-        size_t usable;
-
-        if (entry->next_find_ms > now_ms || !download_wants_holders(entry->download, &usable))
-            continue;
-        if (usable > 0 || entry->find_interval_ms >= FIND_MAX_MS)
-            entry->find_interval_ms = FIND_MAX_MS;
-        else
-            entry->find_interval_ms = entry->find_interval_ms == 0 ? FIND_FIRST_MS : entry->find_interval_ms * 2;
-        entry->next_find_ms = now_ms + entry->find_interval_ms;
-        return entry;
+        if (is_due(downloads->entries[i], now_ms))
+            return downloads->entries[i];
     }
     return NULL;
 }
@@ -86,7 +100,7 @@ static uint64_t find_pause(struct downloads *downloads)
     for (size_t i = 0; i < downloads->count; i++) {
         const struct entry *entry = downloads->entries[i];
 
-        if (entry->find_interval_ms == 0 && !download_is_over(entry->download))
+        if (entry->find_interval_ms == 0 && download_is_underway(entry->download))
             return 5;
     }
     return downloads->active > 0 ? FIND_FIRST_MS / 2 : 5000;
