@@ -31,6 +31,14 @@ bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, u
     return elapsed_ms >= 500 && elapsed_ms / 2 >= own_ms;
 }
 
+bool holders_is_hopeless(uint64_t elapsed_ms, uint64_t received, uint64_t chunk_length, uint64_t own_speed_bytes_s)
+{
+    uint64_t own_ms = own_speed_bytes_s == 0 ? 5000 : chunk_length * 1000 / own_speed_bytes_s;
+    uint64_t left_ms = (chunk_length - received) * elapsed_ms / (received == 0 ? 1 : received);
+
+    return elapsed_ms >= 2000 && left_ms / 4 > own_ms;
+}
+
 const char *holders_fault_name(enum fault fault)
 {
     switch (fault) {

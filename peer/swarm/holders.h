@@ -28,6 +28,12 @@ uint64_t holders_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_
  */
 bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length);
 
+/*
+ * Whether a holder that brought `received` bytes of a chunk in `elapsed_ms` should lose it where there is no room for
+ * another one to fetch it beside: the rest would take it more than four times what the idle holder needs for all.
+ */
+bool holders_is_hopeless(uint64_t elapsed_ms, uint64_t received, uint64_t chunk_length, uint64_t own_speed_bytes_s);
+
 /* ---- faults ---- */
 
 enum fault {

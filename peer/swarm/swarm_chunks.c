@@ -9,6 +9,8 @@
 /* A holder that sends less than this for that long is too slow for anybody. */
 #define STALL_MS 10000u
 #define STALL_BYTES 4096u
+/* Holders that may fetch the same chunk at a time, each because the others are too slow. */
+#define RIVALS_MAX 8u
 
 /* ---- the lists ---- */
 
@@ -214,23 +216,61 @@ static bool start_fetch(struct remote *remote, size_t index, uint64_t now_ms)
     return true;
 }
 
-/* A chunk that a much slower holder is fetching and this idle one could have sooner. */
+static bool holds(const struct remote *remote, size_t index)
+{
+    return remote->complete || bitmap_get(&remote->have, index);
+}
+
+/* Whether all who fetch this chunk have been at it for so long that this holder should try, too. */
+static bool is_overdue(const struct remote *remote, uint64_t now_ms, const struct fetch *chunk)
+{
+    for (const struct fetch *fetch = remote->swarm->running; fetch != NULL; fetch = fetch->next) {
+        if (fetch->index == chunk->index &&
+            (fetch->remote == remote ||
+             !holders_should_take_over(now_ms - fetch->started_ms, remote->speed_bytes_s, fetch->length)))
+            return false;
+    }
+    return true;
+}
+
+/* A chunk that much slower holders are fetching and this idle one could have sooner. */
 static bool find_takeover(const struct remote *remote, uint64_t now_ms, size_t *ret_index)
 {
     const struct swarm *swarm = remote->swarm;
     const struct fetch *slowest = NULL;
 
     for (const struct fetch *fetch = swarm->running; fetch != NULL; fetch = fetch->next) {
-        if (fetch->remote == remote || swarm->picker.in_flight[fetch->index] > 1 ||
-            (!remote->complete && !bitmap_get(&remote->have, fetch->index)) ||
-            !holders_should_take_over(now_ms - fetch->started_ms, remote->speed_bytes_s, fetch->length))
+        if (swarm->picker.in_flight[fetch->index] >= RIVALS_MAX || !holds(remote, fetch->index) ||
+            (slowest != NULL && fetch->started_ms >= slowest->started_ms) || !is_overdue(remote, now_ms, fetch))
             continue;
-        if (slowest == NULL || fetch->started_ms < slowest->started_ms)
-            slowest = fetch;
+        slowest = fetch;
     }
     if (slowest != NULL)
         *ret_index = slowest->index;
     return slowest != NULL;
+}
+
+/* Where slow holders' chunks take up all the room, the slowest one loses its chunk to this idle holder. */
+static bool make_room(const struct remote *remote, uint64_t now_ms)
+{
+    struct fetch *slowest = NULL;
+    struct remote *loser;
+
+    for (struct fetch *fetch = remote->swarm->running; fetch != NULL; fetch = fetch->next) {
+        if (fetch->remote != remote && holds(remote, fetch->index) &&
+            holders_is_hopeless(now_ms - fetch->started_ms, fetch->received, fetch->length, remote->speed_bytes_s) &&
+            (slowest == NULL || fetch->started_ms < slowest->started_ms))
+            slowest = fetch;
+    }
+    if (slowest == NULL)
+        return false;
+    /* With its speed known it will not do the same to one that is as slow. */
+    loser = slowest->remote;
+    loser->speed_bytes_s =
+        holders_speed(loser->speed_bytes_s, slowest->received, (now_ms - slowest->started_ms) * 1000);
+    fetch_cancel(slowest);
+    swarm_fault(loser, FAULT_SLOW, NULL);
+    return true;
 }
 
 /* Whether one more chunk was asked of it. */
@@ -243,9 +283,10 @@ static bool feed(struct remote *remote, uint64_t now_ms)
     if (swarm->failure != ERR_OK || remote->state != REMOTE_READY ||
         remote->in_flight >= holders_window(remote->speed_bytes_s, swarm->chunk_size))
         return false;
-    if (swarm->flying_bytes > 0 && swarm->flying_bytes + swarm->chunk_size > FLYING_BYTES_MAX)
-        return false;
     if (have != NULL && have->count != swarm->picker.count)
+        return false;
+    if (swarm->flying_bytes > 0 && swarm->flying_bytes + swarm->chunk_size > FLYING_BYTES_MAX &&
+        (remote->in_flight > 0 || !make_room(remote, now_ms)))
         return false;
     if (picker_choose(&swarm->picker, have, &index))
         return start_fetch(remote, index, now_ms);

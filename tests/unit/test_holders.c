@@ -45,6 +45,19 @@ static void a_much_faster_holder_takes_over(void **state)
     assert_false(holders_should_take_over(60000, 1, CHUNK_SIZE_MAX));
 }
 
+static void a_chunk_is_lost_where_its_rest_would_take_too_long(void **state)
+{
+    (void)state;
+    assert_false(holders_is_hopeless(1999, 1, 16 * MIB, MIB)); /* too early to tell */
+    assert_true(holders_is_hopeless(2000, 1, 16 * MIB, MIB));
+    assert_true(holders_is_hopeless(2000, 0, 16 * MIB, MIB));
+    assert_false(holders_is_hopeless(4000, MIB, 2 * MIB, MIB)); /* 4 s left, the other needs 2 */
+    assert_true(holders_is_hopeless(9000, MIB, 2 * MIB, MIB));
+    assert_false(holders_is_hopeless(20000, MIB, 2 * MIB, 0)); /* unknown: as if it took five seconds */
+    assert_true(holders_is_hopeless(21000, MIB, 2 * MIB, 0));
+    assert_false(holders_is_hopeless(UINT64_C(100000), MIB, 2 * MIB, 20)); /* itself no faster */
+}
+
 static struct verdict nth_verdict(enum fault fault, unsigned n)
 {
     struct conduct conduct = {{0}};
@@ -257,6 +270,7 @@ static void a_full_list_forgets_what_ends_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_chunk_is_lost_where_its_rest_would_take_too_long),
         cmocka_unit_test(a_window_keeps_a_holder_busy),
         cmocka_unit_test(speed_is_a_moving_average),
         cmocka_unit_test(a_much_faster_holder_takes_over),
