@@ -105,6 +105,8 @@
 #define HOLDERS_MAX 64u
 /* Downloads under way at once; more wait their turn. */
 #define DOWNLOADS_ACTIVE_MAX 8u
+/* With those that wait for a holder: each has a thread, and looks for one. */
+#define DOWNLOADS_OPEN_MAX 64u
 /* Small contents in one POST /v1/batch: an answer of at most ITEMS_MAX of these. */
 #define BATCH_CONTENT_MAX (256u * KIB)
 /* Lines of one prompt command. */

@@ -118,12 +118,15 @@ static void enter(struct download *download, enum download_state state)
     pthread_mutex_unlock(&download->lock);
 }
 
+static bool is_stalled(const struct swarm_progress *progress)
+{
+    return progress->idle_ms > (progress->usable == 0 ? STALLED_MS : STARVED_MS);
+}
+
 /* Looks at the swarm and moves between SEARCHING, RUNNING and STALLED; the lock is held. */
 static void judge(struct download *download, const struct swarm_progress *progress)
 {
-    bool stalled = progress->usable == 0 ? progress->idle_ms > STALLED_MS : progress->idle_ms > STARVED_MS;
-
-    if (stalled) {
+    if (is_stalled(progress)) {
         set_state(download, DOWNLOAD_STALLED);
         if (progress->usable > 0)
             (void)why_set(&download->why, ERR_OK, "the holders that are left do not have the missing chunks");
@@ -420,6 +423,17 @@ bool download_is_underway(struct download *download)
                download->state == DOWNLOAD_STALLED;
     pthread_mutex_unlock(&download->lock);
     return underway;
+}
+
+bool download_is_stalled(struct download *download)
+{
+    struct swarm_progress progress = {0};
+
+    pthread_mutex_lock(&download->lock);
+    if (download->swarm != NULL)
+        swarm_progress(download->swarm, &progress);
+    pthread_mutex_unlock(&download->lock);
+    return is_stalled(&progress);
 }
 
 bool download_wants_holders(struct download *download, size_t *ret_useful)

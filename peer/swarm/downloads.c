@@ -24,7 +24,7 @@ struct entry {
     struct downloads *owner;
     struct download *download;
     pthread_t thread;
-    bool has_thread;
+    bool has_thread, running;
     bool asking;                         /* the finder uses it, without the lock: it must not go */
     uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */
     bool had_holders;                    /* when it was asked */
@@ -131,6 +131,22 @@ static void *find(void *context)
 
 /* ---- running ---- */
 
+/* How soon a download that waits sees that one of those that run has stalled. */
+#define TURN_LOOK_MS 2000u
+
+/* Whether one more may run: who waits for a holder takes nobody's turn.  The lock is held. */
+static bool has_turn(const struct downloads *downloads)
+{
+    size_t busy = 0;
+
+    for (size_t i = 0; i < downloads->count; i++) {
+        const struct entry *entry = downloads->entries[i];
+
+        busy += entry->running && !download_is_stalled(entry->download);
+    }
+    return busy < DOWNLOADS_ACTIVE_MAX && downloads->active < DOWNLOADS_OPEN_MAX;
+}
+
 static void *run_entry(void *context)
 {
     struct entry *entry = context;
@@ -140,8 +156,9 @@ static void *run_entry(void *context)
     bool stopping;
 
     pthread_mutex_lock(&downloads->lock);
-    while (downloads->active >= DOWNLOADS_ACTIVE_MAX && !downloads->stopping)
-        pthread_cond_wait(&downloads->changed, &downloads->lock);
+    while (!downloads->stopping && !has_turn(downloads))
+        (void)timing_wait(&downloads->changed, &downloads->lock, TURN_LOOK_MS);
+    entry->running = true;
     downloads->active++;
     stopping = downloads->stopping;
     pthread_cond_broadcast(&downloads->changed);
@@ -151,6 +168,7 @@ static void *run_entry(void *context)
         download_run(entry->download);
 
     pthread_mutex_lock(&downloads->lock);
+    entry->running = false;
     downloads->active--;
     finished = downloads->stopping ? NULL : downloads->finished;
     pthread_cond_broadcast(&downloads->changed);

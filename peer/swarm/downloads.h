@@ -1,7 +1,8 @@
 /*
- * All downloads of this peer: each runs on a thread of its own (download.c), at most DOWNLOADS_ACTIVE_MAX at a time; the
- * others wait.  A download finds holders through the tracker, fetches and verifies the layer, fetches chunks from all
- * holders at once, and ends in one atomic rename.  All functions may be called from any thread.
+ * All downloads of this peer: each runs on a thread of its own (download.c), at most DOWNLOADS_ACTIVE_MAX at a time besides
+ * those that wait for a holder; the others wait their turn.  A download finds holders through the tracker, fetches and
+ * verifies the layer, fetches chunks from all holders at once, and ends in one atomic rename.  All functions may be called
+ * from any thread.
  */
 #ifndef ENXAME_PEER_DOWNLOADS_H
 #define ENXAME_PEER_DOWNLOADS_H
