@@ -58,6 +58,23 @@ static void make_etag(const struct content *content, char ret_text[static HASH_H
     (void)snprintf(ret_text, HASH_HEX + 24, "\"%s-%llu\"", root, (unsigned long long)content->size);
 }
 
+static void reply_busy(struct http_request *request, const char *why)
+{
+    http_reply_header(request, "Retry-After", "1");
+    http_reply_problem(request, 503, "busy", "%s; try again", why);
+}
+
+/* A file that is shared could not be opened: where that may pass, its holder is busy, not without it. */
+static void reply_unopened(struct http_request *request, enum err err)
+{
+    if (err == ERR_NOT_FOUND)
+        reply_unknown(request);
+    else if (err == ERR_BUSY || err == ERR_NOMEM)
+        reply_busy(request, err == ERR_BUSY ? "too many open files" : err_name(err));
+    else
+        http_reply_problem(request, 500, "internal", "%s", err_name(err));
+}
+
 /* A descriptor of its own for the verified bytes of a part; -1: none. */
 static int part_fd(struct part_file *part)
 {
@@ -74,13 +91,15 @@ void server_data(void *context, struct http_request *request)
     struct part_file *part = NULL;
     char etag[HASH_HEX + 24], range[48], *name = NULL;
     enum http_range kind;
+    enum err err;
 
     if (!read_content(request, &content))
         return;
-    if (library_open(server->options.library, &content, &file.fd, &name) != ERR_OK) {
+    err = library_open(server->options.library, &content, &file.fd, &name);
+    if (err != ERR_OK) {
         part = server_part(server, &content);
         if (part == NULL) {
-            reply_unknown(request);
+            reply_unopened(request, err);
             return;
         }
     }
@@ -100,7 +119,7 @@ void server_data(void *context, struct http_request *request)
     if (part != NULL)
         file.fd = part_fd(part);
     if (file.fd < 0) {
-        http_reply_problem(request, 503, "busy", "too many open files; try again");
+        reply_busy(request, "too many open files");
         goto out;
     }
     file.size = content.size;
@@ -205,7 +224,8 @@ static void reply_any(struct server *server, struct http_request *request, const
     uint64_t version;
     size_t index;
     char etag[HASH_HEX + 24];
-    bool known = library_open(server->options.library, content, &file.fd, NULL) == ERR_OK;
+    enum err err = library_open(server->options.library, content, &file.fd, NULL);
+    bool known = err == ERR_OK;
 
     if (!known) {
         part = server_part(server, content);
@@ -213,12 +233,12 @@ static void reply_any(struct server *server, struct http_request *request, const
                 part_file_have(part, &held, &version) == ERR_OK;
     }
     if (!known && part == NULL) {
-        reply_unknown(request);
+        reply_unopened(request, err);
     } else if (!known || !served_choose(server->served, content, any->chunk_size, &any->wanted,
                                         part == NULL ? NULL : &held, &index)) {
         reply_not_held(request);
     } else if (part != NULL && (file.fd = part_fd(part)) < 0) {
-        http_reply_problem(request, 503, "busy", "too many open files; try again");
+        reply_busy(request, "too many open files");
     } else {
         make_etag(content, etag);
         file.offset = index * any->chunk_size;
