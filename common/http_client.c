@@ -142,6 +142,8 @@ bool http_exchange_set_up(struct http_exchange *exchange, const struct http_setu
     code |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     code |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     code |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)setup->timeout_ms);
+    /* Neither a deadline nor a cancel waits for a name server that does not answer. */
+    code |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     code |= curl_easy_setopt(easy, CURLOPT_USERAGENT, setup->user_agent);
     code |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, exchange->headers);
     code |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

@@ -5,6 +5,8 @@
 #include "limits.h"
 #include "timing.h"
 
+#include <netdb.h>
+
 static struct http_caller *caller;
 static struct lamport *own_clock;
 
@@ -398,6 +400,54 @@ static void another_thread_cancels_a_call(void **state)
     assert_int_equal(call(&options, &answer), ERR_TIMEOUT);
 }
 
+/* ---- a name server that does not answer ---- */
+
+static atomic_bool names_asked, names_answered, names_released;
+
+/* In place of the C library's: no test before needs it, as addresses are given as numbers. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+    (void)node;
+    (void)service;
+    (void)hints;
+    *ret = NULL;
+    atomic_store(&names_asked, true);
+    for (int i = 0; i < 20000 && !atomic_load(&names_released); i++)
+        (void)usleep(1000);
+    atomic_store(&names_answered, true);
+    return EAI_AGAIN;
+}
+
+static void *cancel_while_names_are_asked(void *context)
+{
+    while (!atomic_load(&names_asked))
+        (void)usleep(1000);
+    (void)usleep(50000);
+    http_caller_cancel(context);
+    return NULL;
+}
+
+static void nothing_waits_for_a_name_server(void **state)
+{
+    struct http_call options = {.method = "GET", .url = "http://tracker.test:5000/x", .timeout_ms = 300};
+    struct http_answer answer;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(call(&options, &answer), ERR_TIMEOUT);
+    assert_false(atomic_load(&names_answered));
+    options.timeout_ms = 600000;
+    atomic_store(&names_asked, false);
+    assert_int_equal(pthread_create(&thread, NULL, cancel_while_names_are_asked, caller), 0);
+    assert_int_equal(call(&options, &answer), ERR_CANCELLED);
+    (void)pthread_join(thread, NULL);
+    assert_false(atomic_load(&names_answered));
+    atomic_store(&names_released, true);
+    while (!atomic_load(&names_answered))
+        (void)usleep(1000);
+    (void)usleep(100000); /* the threads that asked end by themselves */
+}
+
 static void texts_are_escaped(void **state)
 {
     char *escaped = http_escape("a b/ü?&=%~-._Z9");
@@ -431,6 +481,7 @@ int main(void)
         TEST(an_answer_has_a_cap),
         TEST(a_call_has_a_deadline),
         TEST(another_thread_cancels_a_call),
+        TEST(nothing_waits_for_a_name_server),
         TEST(texts_are_escaped),
     };
     if (http_client_global_init() != ERR_OK)
