@@ -540,7 +540,8 @@ static void answer_deferred(struct http_server *server)
     while (server->handling > 0 || server->deferred != NULL) {
         struct http_request *request = server->deferred;
 
-        if (request == NULL) {
+        /* What a handler has just deferred it may yet answer itself. */
+        if (server->handling > 0) {
             (void)timing_wait(&server->changed, &server->lock, 100);
             continue;
         }

@@ -173,14 +173,25 @@ static void reply_never(void *context, struct http_request *request)
     atomic_fetch_add(&held, 1);
 }
 
+/* As one does that had to defer before it knew that it must answer itself. */
+static void reply_after_all(void *context, struct http_request *request)
+{
+    (void)context;
+    http_defer(request);
+    atomic_fetch_add(&held, 1);
+    (void)usleep(300000);
+    http_reply_json(request, 200, strdup("{\"after\":\"all\"}"));
+}
+
 static const struct http_route routes[] = {
-    {"GET", "/hello", 0, reply_hello},   {"POST", "/echo", BODY_MAX, reply_echo},
-    {"POST", "/large", MIB, reply_echo}, {"GET", "/ask/{}/end", 0, reply_ask},
-    {"GET", "/number", 0, reply_number}, {"GET", "/range", 0, reply_range},
-    {"GET", "/thing", 0, reply_hello},   {"DELETE", "/thing", 0, reply_gone},
-    {"POST", "/nobody", 0, reply_gone},  {"GET", "/silent", 0, reply_nothing},
-    {"GET", "/file/{}", 0, reply_file},  {"GET", "/stream/{}", 0, reply_stream},
-    {"GET", "/later", 0, reply_later},   {"GET", "/never", 0, reply_never},
+    {"GET", "/hello", 0, reply_hello},         {"POST", "/echo", BODY_MAX, reply_echo},
+    {"POST", "/large", MIB, reply_echo},       {"GET", "/ask/{}/end", 0, reply_ask},
+    {"GET", "/number", 0, reply_number},       {"GET", "/range", 0, reply_range},
+    {"GET", "/thing", 0, reply_hello},         {"DELETE", "/thing", 0, reply_gone},
+    {"POST", "/nobody", 0, reply_gone},        {"GET", "/silent", 0, reply_nothing},
+    {"GET", "/file/{}", 0, reply_file},        {"GET", "/stream/{}", 0, reply_stream},
+    {"GET", "/later", 0, reply_later},         {"GET", "/never", 0, reply_never},
+    {"GET", "/after-all", 0, reply_after_all},
 };
 
 static void observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
