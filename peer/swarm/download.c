@@ -345,6 +345,8 @@ static enum err run(struct download *download, struct why *why)
         }
         if (err == ERR_OK)
             err = finish(download, folder_fd, why);
+    } else if (err == ERR_OK) {
+        part_file_discard(download->options->state, download->row.number);
     }
     (void)close(folder_fd);
     return err;
@@ -359,10 +361,14 @@ void download_run(struct download *download)
     download->started_ms = timing_now_ms();
     pthread_mutex_unlock(&download->lock);
     err = run(download, &why);
-    if (err == ERR_OK)
-        err = state_finish_download(download->options->state, download->row.number);
-    else if (download->part != NULL)
+    if (err != ERR_OK && download->part != NULL)
         (void)part_file_flush(download->part);
+    if (err == ERR_OK) {
+        err = state_finish_download(download->options->state, download->row.number);
+        if (err != ERR_OK)
+            (void)why_set(&why, err, "%s is whole, but that cannot be recorded: %s", download->row.target,
+                          err_name(err));
+    }
 
     pthread_mutex_lock(&download->lock);
     download->elapsed_ms = timing_now_ms() - download->started_ms;

@@ -365,13 +365,22 @@ static enum err start_row(struct downloads *downloads, struct download_row *row,
     return err == ERR_OK ? add_entry(downloads, download) : err;
 }
 
-/* The content is shared from this machine already, and no other place was asked for. */
+/*
+ * The content is shared from this machine already, and no other place was asked for.  It gets a number of its own: an
+ * unfinished download of the same to the usual place has nothing to do with it.
+ */
 static enum err start_done(struct downloads *downloads, struct download_row *row, const char *path,
                            uint64_t *ret_number)
 {
     struct download *download;
-    enum err err = state_add_download(downloads->options.state, row);
+    char *target = strdup(path);
+    enum err err;
 
+    if (target == NULL)
+        return ERR_NOMEM;
+    free(row->target);
+    row->target = target;
+    err = state_add_download(downloads->options.state, row);
     if (err != ERR_OK)
         return err;
     *ret_number = row->number;

@@ -206,13 +206,27 @@ static enum err load_row(struct part_file *part, const struct download_row *row,
     return recover(part, stop);
 }
 
+/* False where it does not fit. */
+static bool make_path(const struct state *state, uint64_t number, size_t capacity, char *ret_path)
+{
+    int length = snprintf(ret_path, capacity, "%s/.enxame/parts/%llu", state_dir(state), (unsigned long long)number);
+
+    return length >= 0 && (size_t)length < capacity;
+}
+
+void part_file_discard(const struct state *state, uint64_t number)
+{
+    char path[4096];
+
+    if (make_path(state, number, sizeof path, path) && unlink(path) != 0 && errno != ENOENT)
+        log_warn("%s keeps disk space that is of no use: %s", path, strerror(errno));
+}
+
 static enum err open_file(struct part_file *part, uint64_t number, bool *ret_had_full_length, struct why *why)
 {
-    const char *folder = state_dir(part->state);
     struct stat status;
 
-    if ((size_t)snprintf(part->path, sizeof part->path, "%s/.enxame/parts/%llu", folder, (unsigned long long)number) >=
-        sizeof part->path)
+    if (!make_path(part->state, number, sizeof part->path, part->path))
         return why_set(why, ERR_TOO_LARGE, "the path of the folder is too long");
     part->fd = open(part->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (part->fd < 0 || fstat(part->fd, &status) != 0)

@@ -60,6 +60,8 @@ enum err part_file_flush(struct part_file *part);
  * replaced: ERR_EXISTS) and syncs the folder.  On another file system it is copied beside the target first.
  */
 enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why);
+/* Removes the file of a download whose target is whole already, as after a kill between the copy and its end. */
+void part_file_discard(const struct state *state, uint64_t number);
 /* Its hashes for the state: the finest layer that is known. */
 enum err part_file_hashed(struct part_file *part, struct hashed *ret);
 

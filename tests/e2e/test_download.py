@@ -1,8 +1,11 @@
 """Downloads where all behave: sizes, names, places, several holders, re-sharing, and what is there already."""
 
+import contextlib
 import os
 import re
 import shutil
+import socket
+import sqlite3
 
 import pytest
 
@@ -177,6 +180,20 @@ def test_the_target_is_there_with_the_same_content(tracker, run_peer, tmp_path):
     assert (done.dir / "file").read_bytes() == content.data
 
 
+def test_a_part_is_gone_once_its_target_is_whole(tracker, run_peer, tmp_path):
+    content = Content.random(5 * CHUNK, name="file")
+    folder = run_peer(["status"], tracker=tracker, dir=tmp_path / "d").ok().dir
+    with contextlib.closing(sqlite3.connect(folder / ".enxame/state.db")) as db, db:
+        row = (bytes.fromhex(content.root), content.size, "file", b"file")
+        db.execute("INSERT INTO downloads (number, root, size, name, target, done) VALUES (3, ?, ?, ?, ?, 0)", row)
+    (folder / ".enxame/parts/3").write_bytes(content.data)  # killed when it was copied, but not yet removed
+    (folder / "file").write_bytes(content.data)
+    with FakeHolder(content, tracker=tracker.address) as holder:
+        run_peer(["download file"], tracker=tracker, dir=folder).ok()
+        assert holder.ranges == []
+    assert list((folder / ".enxame/parts").iterdir()) == []
+
+
 @pytest.mark.parametrize("other", [b"something else", bytes(5 * CHUNK), None], ids=["shorter", "as long", "folder"])
 def test_the_target_is_there_with_another_content_and_stays(tracker, run_peer, tmp_path, other):
     content = Content.random(5 * CHUNK, name="file")
@@ -314,6 +331,22 @@ def test_downloading_what_is_shared_already(tracker, tmp_path, run_peer):
     assert not (done.dir / "file").exists()
     assert (done.dir / "copy").read_bytes() == path.read_bytes()
     assert holder_rows(done.stdout) == {}
+
+
+@pytest.mark.long
+def test_downloading_what_is_shared_since_a_download_of_it_stalled(tracker, tmp_path, start_shell):
+    path = random_file(tmp_path / "src/file", 500_000)
+    other = tracker.client(client.Identity())
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        other.register(closed.getsockname()[1], [Content.of_file(path).record()], "127.0.0.1")
+        shell = start_shell(tracker=tracker)
+        for line in ("download file", f"share {path}", "download file"):
+            shell.say(line)
+        assert shell.end() == 1, shell.log()  # the first one failed
+    assert shell.out().count("nobody to fetch from") + shell.err().count("nobody to fetch from") == 1, shell.log()
+    with contextlib.closing(sqlite3.connect(shell.dir / ".enxame/state.db")) as db:
+        assert db.execute("SELECT name FROM downloads WHERE NOT done").fetchall() == [("file",)]  # it goes on
 
 
 def test_downloading_what_was_shared_until_it_changed(tracker, tmp_path, start_shell):
