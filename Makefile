@@ -37,9 +37,8 @@ CFLAGS ?= -O2 -g
 all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -iquote common -include common/banned.h \
 	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
 all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
-libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson gnutls)
-libs_tracker := $(shell pkg-config --libs sqlite3)
-libs_peer := $(shell pkg-config --libs sqlite3 libedit)
+libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson sqlite3 gnutls)
+libs_peer := $(shell pkg-config --libs libedit)
 
 ifeq ($(V),0)
 quiet = @printf '  %-8s %s\n' $(1) $(2);
@@ -87,7 +86,7 @@ $(out)/obj/%.o: %.c $(out)/flags
 	$(call quiet,CC,$@)$(CC) $(all_cflags) $(includes) -MMD -MP -c $< -o $@
 
 $(out)/tracker: $(tracker_objects) $(common_objects)
-	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_tracker) -o $@
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) -o $@
 
 $(out)/peer: $(peer_objects) $(common_objects)
 	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_peer) -o $@
@@ -100,7 +99,7 @@ $(out)/libtestable.a: $(testable_objects)
 
 $(out)/unit/%: $(out)/obj/tests/unit/%.o $(out)/libtestable.a
 	@mkdir -p $(@D)
-	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_tracker) $(libs_peer) -o $@
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_peer) -o $@
 
 unit: $(unit_programs)
 
@@ -116,7 +115,7 @@ fuzz-programs: $(fuzz_programs)
 
 $(out)/fuzz/%: $(out)/obj/tests/fuzz/%.o $(out)/libtestable.a
 	@mkdir -p $(@D)
-	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) $(libs_tracker) \
+	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) \
 		$(libs_peer) -o $@
 
 headers := $(wildcard common/*.h tracker/*.h $(rooms:%=%*.h))

@@ -1,3 +1,4 @@
+#include "files.h"
 #include "http_server.h"
 #include "lamport.h"
 #include "options.h"
@@ -14,6 +15,10 @@ static void block_signals(sigset_t *ret_ends)
     sigemptyset(ret_ends);
     sigaddset(ret_ends, SIGTERM);
     sigaddset(ret_ends, SIGINT);
+    /* Under nohup it stays ignored; blocked, it would be kept for sigwait(). */
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(ret_ends, SIGHUP);
     pthread_sigmask(SIG_BLOCK, ret_ends, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -67,6 +72,7 @@ static int serve(const struct options *options, struct tracker *tracker, const s
 int main(int argc, char **argv)
 {
     struct options options;
+    files_hold_standard();
     enum options_result parsed = options_parse(argc, argv, &options);
     if (parsed != OPTIONS_RUN)
         return parsed == OPTIONS_DONE ? EXIT_SUCCESS : 2;

@@ -24,7 +24,8 @@ static const struct option long_options[] = {
 };
 
 static const char help[] =
-    "Usage: tracker [OPTION ...]\n"
+    "usage: tracker [options]\n"
+    "\n"
     "Knows which peer holds which files, and tells those who ask.\n"
     "\n"
     "  --listen HOST:PORT      where to serve, port 0 for any free one (default [::]:5000, IPv4 too)\n"
@@ -33,7 +34,7 @@ static const char help[] =
     "  --expire SECONDS        silence after which a peer is forgotten (default three heartbeats)\n"
     "  --allow-host NAME       a host name by which browsers may call this tracker; may be repeated\n"
     "  --log-format text|json  of the log on standard error\n"
-    "  --no-discover           do not answer searches for trackers on the local network\n"
+    "  --no-discover           of no effect yet: nothing is answered but HTTP\n"
     "  -v, --verbose           log each request\n"
     "  --version, --help\n";
 
@@ -44,7 +45,7 @@ __attribute__((format(printf, 1, 2))) static enum options_result wrong(const cha
     va_start(arguments, format);
     vsnprintf(why.text, sizeof why.text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "tracker: %s\nTry 'tracker --help'.\n", why.text);
+    fprintf(stderr, "tracker: %s\ntry tracker --help\n", why.text);
     return OPTIONS_WRONG;
 }
 
@@ -52,7 +53,7 @@ static enum options_result set_seconds(const char *name, const char *text, uint6
 {
     if (units_parse_number(text, 1, maximum, ret))
         return OPTIONS_RUN;
-    return wrong("--%s: must be a number of seconds from 1 to %llu, not '%s'", name, (unsigned long long)maximum, text);
+    return wrong("--%s \"%s\": must be a number of seconds from 1 to %llu", name, text, (unsigned long long)maximum);
 }
 
 static enum options_result set_option(int option, const char *value, struct options *ret)
@@ -61,13 +62,13 @@ static enum options_result set_option(int option, const char *value, struct opti
     switch (option) {
     case OPTION_LISTEN:
         if (address_parse(value, &ret->listen, &why) != ERR_OK)
-            return wrong("--listen: %s", why.text);
+            return wrong("--listen \"%s\": %s", value, why.text);
         return OPTIONS_RUN;
     case OPTION_DB:
         if (strncmp(value, "postgresql:", 11) == 0 || strncmp(value, "postgres:", 9) == 0)
             return wrong("--db: this build has no PostgreSQL store yet; give a file");
         if (!*value)
-            return wrong("--db: the name is empty");
+            return wrong("--db \"\": must be the path of a file");
         ret->db = value;
         return OPTIONS_RUN;
     case OPTION_HEARTBEAT:
@@ -76,7 +77,7 @@ static enum options_result set_option(int option, const char *value, struct opti
         return set_seconds("expire", value, EXPIRE_MAX_S, &ret->expire_s);
     case OPTION_LOG_FORMAT:
         if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
-            return wrong("--log-format: must be text or json, not '%s'", value);
+            return wrong("--log-format \"%s\": must be text or json", value);
         ret->log_format = *value == 'j' ? LOG_JSON : LOG_TEXT;
         return OPTIONS_RUN;
     case OPTION_ALLOW_HOST:
@@ -93,10 +94,10 @@ static enum options_result set_option(int option, const char *value, struct opti
         fputs(help, stdout);
         return OPTIONS_DONE;
     case OPTION_VERSION:
-        puts("tracker (Enxame) " ENXAME_VERSION);
+        puts("tracker " ENXAME_VERSION);
         return OPTIONS_DONE;
     default: /* getopt_long has said what is wrong */
-        fputs("Try 'tracker --help'.\n", stderr);
+        fputs("try tracker --help\n", stderr);
         return OPTIONS_WRONG;
     }
 }
@@ -111,10 +112,11 @@ enum options_result options_parse(int argc, char **argv, struct options *ret)
             return result;
     }
     if (optind < argc)
-        return wrong("unexpected argument '%s'", argv[optind]);
+        return wrong("unexpected argument %s", argv[optind]);
     if (!ret->expire_s)
         ret->expire_s = 3 * ret->heartbeat_s;
     if (ret->expire_s <= ret->heartbeat_s)
-        return wrong("--expire: must be more than the heartbeat of %llu seconds", (unsigned long long)ret->heartbeat_s);
+        return wrong("--expire \"%llu\": must be more than the heartbeat of %llu seconds",
+                     (unsigned long long)ret->expire_s, (unsigned long long)ret->heartbeat_s);
     return OPTIONS_RUN;
 }

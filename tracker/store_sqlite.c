@@ -61,7 +61,7 @@ enum err store_sqlite_write_clock(struct store *store)
 {
     if (!store->clock)
         return ERR_OK;
-    struct query query = query_begin(&store->writer, SQL_CLOCK_SET);
+    struct query query = store_sqlite_query(&store->writer, SQL_CLOCK_SET);
     query_number(&query, 1, (int64_t)lamport_now(store->clock));
     query_next(&query);
     return query_end(&query);
@@ -69,7 +69,7 @@ enum err store_sqlite_write_clock(struct store *store)
 
 static enum err read_clock(struct store *store)
 {
-    struct query query = query_begin(&store->writer, SQL_CLOCK_GET);
+    struct query query = store_sqlite_query(&store->writer, SQL_CLOCK_GET);
     int64_t value = 0;
     enum err err = query_take_key(&query, &value);
     store->first_clock = value > 0 ? (uint64_t)value : 0;
@@ -112,7 +112,7 @@ static enum err open_reader(struct store *store, struct connection *reader, cons
     if (code == SQLITE_OK)
         code = connection_prepare(reader, SQL_WRITES_END, SQL_STATEMENTS_END);
     if (code != SQLITE_OK)
-        return store_sqlite_error(code);
+        return database_error(code);
     enum err err = identity_random(&reader->random, sizeof reader->random);
     reader->random |= 1;
     reader->next_free = store->free_reader;
@@ -175,7 +175,7 @@ static enum err check_small(sqlite3 *db, const char *path, struct why *why)
     struct why found = {""};
     int code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_first_text, &found, NULL);
     if (code != SQLITE_OK)
-        return why_set(why, store_sqlite_error(code), "cannot check the database %s: %s", path, sqlite3_errmsg(db));
+        return why_set(why, database_error(code), "cannot check the database %s: %s", path, sqlite3_errmsg(db));
     if (strcmp(found.text, "ok") != 0)
         return why_set(why, ERR_CORRUPT, "the database %s is damaged: %s", path, found.text);
     return ERR_OK;
@@ -192,7 +192,7 @@ static enum err restart_ages(struct store *store)
     if (code == SQLITE_OK)
         code = sqlite3_step(statement);
     sqlite3_finalize(statement);
-    return store_sqlite_error(code);
+    return database_error(code);
 }
 
 static enum err open_writer(struct store *store, const char *path, struct why *why)
@@ -200,7 +200,7 @@ static enum err open_writer(struct store *store, const char *path, struct why *w
     struct connection *writer = &store->writer;
     int code = connection_open(writer, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (code != SQLITE_OK)
-        return why_set(why, store_sqlite_error(code), "cannot open the database %s: %s", path,
+        return why_set(why, database_error(code), "cannot open the database %s: %s", path,
                        writer->db ? sqlite3_errmsg(writer->db) : sqlite3_errstr(code));
     if (sqlite3_db_readonly(writer->db, "main") == 1)
         return why_set(why, ERR_READ_ONLY, "the database %s is read-only", path);
@@ -216,7 +216,7 @@ static enum err open_writer(struct store *store, const char *path, struct why *w
                         NULL, NULL, NULL);
     if (code == SQLITE_OK)
         code = connection_prepare(writer, 0, SQL_WRITES_END);
-    err = store_sqlite_error(code);
+    err = database_error(code);
     if (err == ERR_OK)
         err = restart_ages(store);
     if (err == ERR_OK)

@@ -7,10 +7,10 @@
 #ifndef ENXAME_STORE_SQLITE_H
 #define ENXAME_STORE_SQLITE_H
 
+#include "database.h"
 #include "store.h"
 
 #include <pthread.h>
-#include <sqlite3.h>
 
 enum statement {
     SQL_BEGIN_WRITE,
@@ -103,32 +103,17 @@ enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why);
 #define SEARCH_BEGIN "\x02\x02"
 #define SEARCH_END "\x03\x03"
 
-/* ---- running statements (store_sqlite_query.c) ---- */
+/* ---- running statements (see database.h) ---- */
 
-enum err store_sqlite_error(int code);
+static inline struct query store_sqlite_query(struct connection *connection, enum statement statement)
+{
+    return query_begin(connection->statements[statement]);
+}
 
-/* One run of a prepared statement.  After the first error every call is a no-op, and query_end() returns it. */
-struct query {
-    sqlite3_stmt *statement;
-    int code;
-};
-struct query query_begin(struct connection *connection, enum statement statement);
-void query_number(struct query *query, int index, int64_t value);
-/* Texts and bytes must last until query_end(); `bytes` NULL binds NULL. */
-void query_bytes(struct query *query, int index, const void *bytes, size_t length);
-void query_text(struct query *query, int index, const char *text);
-/* True where there is a row to read with the functions below. */
-bool query_next(struct query *query);
-int64_t query_get_number(struct query *query, int column);
-/* Copies a value of exactly `length` bytes; an error where it has another length. */
-void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length);
-/* Lasts until the next query_next() or query_end(). */
-const char *query_get_text(struct query *query, int column);
-enum err query_end(struct query *query);
-/* The first column of the only row, 0 where there is none; ends the query. */
-enum err query_take_key(struct query *query, int64_t *ret_key);
-/* A statement without rows or values. */
-enum err query_run(struct connection *connection, enum statement statement);
+static inline enum err store_sqlite_run(struct connection *connection, enum statement statement)
+{
+    return query_run(connection->statements[statement]);
+}
 
 /* ---- what peers hold (store_sqlite_files.c); within a batch, on the writer's thread ---- */
 

@@ -35,7 +35,7 @@ enum err store_sqlite_index_flush(struct store *store)
     enum err err = ERR_OK;
     for (size_t i = 0; i < store->change_count && err == ERR_OK; i++) {
         const struct index_change *change = &store->changes[i];
-        struct query query = query_begin(&store->writer, change->add ? SQL_NAME_INDEX : SQL_NAME_UNINDEX);
+        struct query query = store_sqlite_query(&store->writer, change->add ? SQL_NAME_INDEX : SQL_NAME_UNINDEX);
         query_number(&query, 1, change->key);
         query_text(&query, 2, change->text);
         query_next(&query);
@@ -54,7 +54,7 @@ enum err store_sqlite_content(struct store *store, const struct content *content
     enum err err = ERR_OK;
     *ret_key = 0;
     for (size_t i = 0; i < (insert ? 2 : 1) && err == ERR_OK && !*ret_key; i++) {
-        struct query query = query_begin(&store->writer, steps[i]);
+        struct query query = store_sqlite_query(&store->writer, steps[i]);
         query_bytes(&query, 1, content->root, sizeof content->root);
         query_number(&query, 2, (int64_t)content->size);
         err = query_take_key(&query, ret_key);
@@ -64,13 +64,13 @@ enum err store_sqlite_content(struct store *store, const struct content *content
 
 enum err store_sqlite_name(struct store *store, int64_t content, const char *name, bool insert, int64_t *ret_key)
 {
-    struct query query = query_begin(&store->writer, SQL_NAME_FIND);
+    struct query query = store_sqlite_query(&store->writer, SQL_NAME_FIND);
     query_number(&query, 1, content);
     query_text(&query, 2, name);
     enum err err = query_take_key(&query, ret_key);
     if (err != ERR_OK || *ret_key || !insert)
         return err;
-    query = query_begin(&store->writer, SQL_NAME_INSERT);
+    query = store_sqlite_query(&store->writer, SQL_NAME_INSERT);
     query_number(&query, 1, content);
     query_text(&query, 2, name);
     err = query_take_key(&query, ret_key);
@@ -81,7 +81,7 @@ enum err store_sqlite_name(struct store *store, int64_t content, const char *nam
 
 static enum err put_holding(struct store *store, enum statement statement, int64_t peer, int64_t name, bool complete)
 {
-    struct query query = query_begin(&store->writer, statement);
+    struct query query = store_sqlite_query(&store->writer, statement);
     query_number(&query, 1, peer);
     query_number(&query, 2, name);
     query_number(&query, 3, complete);
@@ -99,7 +99,7 @@ enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_r
         err = store_sqlite_name(store, content, file->name, true, ret_name);
     if (err != ERR_OK)
         return err;
-    struct query query = query_begin(&store->writer, SQL_HOLDING_FIND);
+    struct query query = store_sqlite_query(&store->writer, SQL_HOLDING_FIND);
     query_number(&query, 1, peer);
     query_number(&query, 2, *ret_name);
     bool known = query_next(&query);
@@ -115,7 +115,7 @@ enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_r
 static enum err drop_name(struct store *store, int64_t name)
 {
     int64_t content = 0;
-    struct query query = query_begin(&store->writer, SQL_NAME_DELETE);
+    struct query query = store_sqlite_query(&store->writer, SQL_NAME_DELETE);
     query_number(&query, 1, name);
     enum err err = ERR_OK;
     bool found = query_next(&query);
@@ -126,7 +126,7 @@ static enum err drop_name(struct store *store, int64_t name)
     enum err ended = query_end(&query);
     if (err != ERR_OK || ended != ERR_OK || !found)
         return err != ERR_OK ? err : ended;
-    query = query_begin(&store->writer, SQL_CONTENT_DELETE);
+    query = store_sqlite_query(&store->writer, SQL_CONTENT_DELETE);
     query_number(&query, 1, content);
     query_next(&query);
     return query_end(&query);
@@ -135,7 +135,7 @@ static enum err drop_name(struct store *store, int64_t name)
 /* `removed` grows where the peer had it. */
 enum err store_sqlite_drop(struct store *store, int64_t peer, int64_t name, int64_t *removed)
 {
-    struct query query = query_begin(&store->writer, SQL_HOLDING_DELETE);
+    struct query query = store_sqlite_query(&store->writer, SQL_HOLDING_DELETE);
     query_number(&query, 1, peer);
     query_number(&query, 2, name);
     bool held = query_next(&query);
@@ -144,7 +144,7 @@ enum err store_sqlite_drop(struct store *store, int64_t peer, int64_t name, int6
         return err;
     *removed += 1;
     int64_t others;
-    query = query_begin(&store->writer, SQL_HOLDING_OF_NAME);
+    query = store_sqlite_query(&store->writer, SQL_HOLDING_OF_NAME);
     query_number(&query, 1, name);
     err = query_take_key(&query, &others);
     if (err == ERR_OK && !others)

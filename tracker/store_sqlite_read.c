@@ -79,7 +79,7 @@ enum err store_peers(struct store *store, const char *after, size_t limit, struc
     if (after && !hex_decode(after, HASH_SIZE, id))
         return ERR_INVALID;
     struct connection *reader = store_sqlite_borrow(store);
-    struct query query = query_begin(reader, SQL_LIST_PEERS);
+    struct query query = store_sqlite_query(reader, SQL_LIST_PEERS);
     query_number(&query, 1, store_sqlite_lapsed(store));
     query_bytes(&query, 2, id, after ? HASH_SIZE : 0);
     enum err err = read_peers(store, &query, limit, ret);
@@ -92,7 +92,7 @@ enum err store_peers(struct store *store, const char *after, size_t limit, struc
 
 static enum err count_holders(struct connection *reader, int64_t lapsed, int64_t content, uint64_t *ret)
 {
-    struct query query = query_begin(reader, SQL_COUNT_HOLDERS);
+    struct query query = store_sqlite_query(reader, SQL_COUNT_HOLDERS);
     query_number(&query, 1, lapsed);
     query_number(&query, 2, content);
     *ret = query_next(&query) ? (uint64_t)query_get_number(&query, 0) : 0;
@@ -150,7 +150,7 @@ enum err store_search(struct store *store, const char *pattern, const char *afte
     struct search search = {.reader = store_sqlite_borrow(store), .limit = limit};
     search.lapsed = store_sqlite_lapsed(store);
     search.pattern = compiled.check ? pattern : NULL;
-    search.query = query_begin(search.reader, compiled.expression ? SQL_SEARCH_NAMES : SQL_LIST_NAMES);
+    search.query = store_sqlite_query(search.reader, compiled.expression ? SQL_SEARCH_NAMES : SQL_LIST_NAMES);
     query_number(&search.query, 1, search.lapsed);
     query_number(&search.query, 2, (int64_t)key);
     if (compiled.expression)
@@ -179,7 +179,7 @@ static uint64_t next_random(struct connection *reader)
 static enum err sample_holders(struct connection *reader, int64_t lapsed, int64_t content, size_t limit,
                                struct content_holders *ret)
 {
-    struct query query = query_begin(reader, SQL_HOLDERS_OF_CONTENT);
+    struct query query = store_sqlite_query(reader, SQL_HOLDERS_OF_CONTENT);
     query_number(&query, 1, lapsed);
     query_number(&query, 2, content);
     enum err err = ERR_OK;
@@ -210,7 +210,7 @@ static enum err sample_holders(struct connection *reader, int64_t lapsed, int64_
 
 static enum err read_names(struct connection *reader, int64_t lapsed, int64_t content, struct content_holders *ret)
 {
-    struct query query = query_begin(reader, SQL_NAMES_OF_CONTENT);
+    struct query query = store_sqlite_query(reader, SQL_NAMES_OF_CONTENT);
     query_number(&query, 1, lapsed);
     query_number(&query, 2, content);
     query_number(&query, 3, ITEMS_MAX);
@@ -242,7 +242,7 @@ struct size_row {
 static enum err read_sizes(struct connection *reader, int64_t lapsed, const uint8_t root[static HASH_SIZE],
                            struct size_row ret_rows[static ITEMS_MAX], size_t *ret_count)
 {
-    struct query query = query_begin(reader, SQL_SIZES_OF_ROOT);
+    struct query query = store_sqlite_query(reader, SQL_SIZES_OF_ROOT);
     query_bytes(&query, 1, root, HASH_SIZE);
     query_number(&query, 2, ITEMS_MAX);
     enum err err = ERR_OK;
@@ -281,7 +281,7 @@ static enum err choose_size(const struct size_row *rows, size_t count, const uin
 
 static enum err content_key(struct connection *reader, const struct content *content, int64_t *ret_key)
 {
-    struct query query = query_begin(reader, SQL_CONTENT_KEY);
+    struct query query = store_sqlite_query(reader, SQL_CONTENT_KEY);
     query_bytes(&query, 1, content->root, sizeof content->root);
     query_number(&query, 2, (int64_t)content->size);
     *ret_key = query_next(&query) ? query_get_number(&query, 0) : 0;
@@ -318,11 +318,11 @@ enum err store_holders(struct store *store, const uint8_t root[static HASH_SIZE]
     *ret = (struct content_holders){0};
     memcpy(ret->content.root, root, HASH_SIZE);
     struct connection *reader = store_sqlite_borrow(store);
-    enum err err = query_run(reader, SQL_BEGIN_READ);
+    enum err err = store_sqlite_run(reader, SQL_BEGIN_READ);
     if (err == ERR_OK)
         err = read_holders(reader, store_sqlite_lapsed(store), size, limit, ret);
     if (!sqlite3_get_autocommit(reader->db))
-        query_run(reader, SQL_END_READ);
+        store_sqlite_run(reader, SQL_END_READ);
     store_sqlite_return(store, reader);
     return err;
 }
@@ -361,11 +361,11 @@ enum err store_holders_of(struct store *store, const struct contents_request *co
     if (!ret->items)
         return ERR_NOMEM;
     struct connection *reader = store_sqlite_borrow(store);
-    enum err err = query_run(reader, SQL_BEGIN_READ);
+    enum err err = store_sqlite_run(reader, SQL_BEGIN_READ);
     if (err == ERR_OK)
         err = read_many(reader, store_sqlite_lapsed(store), contents, limit, ret);
     if (!sqlite3_get_autocommit(reader->db))
-        query_run(reader, SQL_END_READ);
+        store_sqlite_run(reader, SQL_END_READ);
     store_sqlite_return(store, reader);
     return err;
 }
@@ -376,14 +376,14 @@ enum err store_count(struct store *store, struct store_counts *ret)
 {
     *ret = (struct store_counts){0};
     struct connection *reader = store_sqlite_borrow(store);
-    struct query query = query_begin(reader, SQL_COUNT_PEERS);
+    struct query query = store_sqlite_query(reader, SQL_COUNT_PEERS);
     query_number(&query, 1, store_sqlite_lapsed(store));
     if (query_next(&query)) {
         ret->peers = (uint64_t)query_get_number(&query, 0);
         ret->holdings = (uint64_t)query_get_number(&query, 1);
     }
     enum err err = query_end(&query);
-    query = query_begin(reader, SQL_COUNT_CONTENTS);
+    query = store_sqlite_query(reader, SQL_COUNT_CONTENTS);
     if (err == ERR_OK && query_next(&query))
         ret->contents = (uint64_t)query_get_number(&query, 0);
     enum err ended = query_end(&query);

@@ -99,53 +99,25 @@ const char *store_sqlite_sql(enum statement statement)
     return statements[statement];
 }
 
-static enum err read_number(sqlite3 *db, const char *sql, int64_t *ret)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
-    if (code == SQLITE_ROW)
-        *ret = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return store_sqlite_error(code);
-}
-
-static enum err upgrade(sqlite3 *db, int64_t version)
-{
-    int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
-    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++)
-        code = sqlite3_exec(db, migrations[version], NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
-    if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    return store_sqlite_error(code);
-}
-
 enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
 {
-    int64_t application = 0, version = 0, objects = 0;
-    enum err err = read_number(db, "PRAGMA application_id", &application);
-    if (err == ERR_OK)
-        err = read_number(db, "PRAGMA user_version", &version);
-    if (err == ERR_OK)
-        err = read_number(db, "SELECT count(*) FROM sqlite_schema", &objects);
-    if (err != ERR_OK)
-        return why_set(why, err, "cannot read the database %s: %s", path, sqlite3_errmsg(db));
-    if (application != APPLICATION_ID && (application || version || objects))
+    struct database_kind kind;
+    int code = database_kind(db, &kind);
+    if (code != SQLITE_OK)
+        return why_set(why, database_error(code), "cannot read the database %s: %s", path, sqlite3_errmsg(db));
+    if (!database_is_ours(&kind, APPLICATION_ID))
         return why_set(why, ERR_INVALID, "%s is a database of another program, not of a tracker; it was not touched",
                        path);
-    if (version < 0 || version > SCHEMA_VERSION)
+    if (kind.version > SCHEMA_VERSION)
         return why_set(why, ERR_TOO_NEW,
                        "the database %s has schema version %lld, but this tracker knows none above %lld; "
                        "use a newer tracker or another database",
-                       path, (long long)version, (long long)SCHEMA_VERSION);
-    if (version == SCHEMA_VERSION)
+                       path, (long long)kind.version, (long long)SCHEMA_VERSION);
+    if (kind.version == SCHEMA_VERSION)
         return ERR_OK;
-    err = upgrade(db, version);
-    if (err != ERR_OK)
-        return why_set(why, err, "cannot bring the database %s to schema version %lld: %s", path,
+    code = database_upgrade(db, migrations, kind.version, SCHEMA_VERSION);
+    if (code != SQLITE_OK)
+        return why_set(why, database_error(code), "cannot bring the database %s to schema version %lld: %s", path,
                        (long long)SCHEMA_VERSION, sqlite3_errmsg(db));
     return ERR_OK;
 }

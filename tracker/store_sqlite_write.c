@@ -13,7 +13,7 @@
 /* Adds `change` to the peer's count of files. */
 static enum err count_files(struct store *store, int64_t peer, int64_t change, uint64_t *ret_files)
 {
-    struct query query = query_begin(&store->writer, SQL_PEER_FILES);
+    struct query query = store_sqlite_query(&store->writer, SQL_PEER_FILES);
     query_number(&query, 1, peer);
     query_number(&query, 2, change);
     int64_t files;
@@ -36,7 +36,7 @@ struct peer_row {
 static enum err find_peer(struct store *store, const uint8_t id[static HASH_SIZE], struct peer_row *ret)
 {
     *ret = (struct peer_row){0};
-    struct query query = query_begin(&store->writer, SQL_PEER_FIND);
+    struct query query = store_sqlite_query(&store->writer, SQL_PEER_FIND);
     query_bytes(&query, 1, id, HASH_SIZE);
     if (query_next(&query)) {
         ret->key = query_get_number(&query, 0);
@@ -60,7 +60,7 @@ static bool same_instance(const struct peer_row *peer, const struct register_req
 /* Takes the row's id away: it is in no list any more, and sweeps remove what it held. */
 static enum err retire_peer(struct store *store, int64_t peer)
 {
-    struct query query = query_begin(&store->writer, SQL_PEER_RETIRE);
+    struct query query = store_sqlite_query(&store->writer, SQL_PEER_RETIRE);
     query_number(&query, 1, peer);
     query_number(&query, 2, GONE_MS);
     query_next(&query);
@@ -70,7 +70,7 @@ static enum err retire_peer(struct store *store, int64_t peer)
 static enum err put_peer(struct store *store, enum statement statement, const struct register_request *request,
                          int64_t *ret_key)
 {
-    struct query query = query_begin(&store->writer, statement);
+    struct query query = store_sqlite_query(&store->writer, statement);
     query_bytes(&query, 1, request->id, sizeof request->id);
     query_bytes(&query, 2, request->has_instance ? request->instance : NULL, sizeof request->instance);
     query_bytes(&query, 3, request->address.ip, sizeof request->address.ip);
@@ -89,7 +89,7 @@ struct key_set {
 
 static enum err load_holdings(struct store *store, int64_t peer, struct key_set *ret)
 {
-    struct query query = query_begin(&store->writer, SQL_HOLDINGS_OF_PEER);
+    struct query query = store_sqlite_query(&store->writer, SQL_HOLDINGS_OF_PEER);
     query_number(&query, 1, peer);
     query_number(&query, 2, IN_PLACE_FILES_MAX);
     while (query_next(&query))
@@ -163,7 +163,7 @@ static enum err apply_register(struct store *store, struct store_write *write)
 /* ERR_NOT_FOUND where `id` is unknown or has lapsed. */
 static enum err touch_peer(struct store *store, struct store_write *write, int64_t *ret_key)
 {
-    struct query query = query_begin(&store->writer, SQL_PEER_TOUCH);
+    struct query query = store_sqlite_query(&store->writer, SQL_PEER_TOUCH);
     query_bytes(&query, 1, write->id, sizeof write->id);
     query_number(&query, 2, store_sqlite_now(store));
     query_number(&query, 3, store_sqlite_lapsed(store));
@@ -183,7 +183,7 @@ static enum err drop_content(struct store *store, int64_t peer, int64_t content,
     size_t count;
     enum err err;
     do {
-        struct query query = query_begin(&store->writer, SQL_HOLDINGS_OF_CONTENT);
+        struct query query = store_sqlite_query(&store->writer, SQL_HOLDINGS_OF_CONTENT);
         query_number(&query, 1, peer);
         query_number(&query, 2, content);
         query_number(&query, 3, sizeof keys / sizeof keys[0]);
@@ -238,7 +238,7 @@ static enum err sweep_peer(struct store *store, int64_t peer, size_t limit, size
 {
     int64_t keys[SWEEP_HOLDINGS], removed = 0;
     size_t count = 0;
-    struct query query = query_begin(&store->writer, SQL_HOLDINGS_OF_PEER);
+    struct query query = store_sqlite_query(&store->writer, SQL_HOLDINGS_OF_PEER);
     query_number(&query, 1, peer);
     query_number(&query, 2, (int64_t)limit);
     while (query_next(&query))
@@ -249,7 +249,7 @@ static enum err sweep_peer(struct store *store, int64_t peer, size_t limit, size
     *ret_count = count;
     if (err != ERR_OK || count == limit)
         return err;
-    query = query_begin(&store->writer, SQL_PEER_DELETE);
+    query = store_sqlite_query(&store->writer, SQL_PEER_DELETE);
     query_number(&query, 1, peer);
     query_next(&query);
     return query_end(&query);
@@ -260,7 +260,7 @@ static enum err apply_sweep(struct store *store, struct store_write *write)
     size_t left = SWEEP_HOLDINGS;
     for (;;) {
         size_t count = 0;
-        struct query query = query_begin(&store->writer, SQL_PEER_LAPSED);
+        struct query query = store_sqlite_query(&store->writer, SQL_PEER_LAPSED);
         query_number(&query, 1, store_sqlite_lapsed(store));
         bool found = query_next(&query);
         int64_t peer = found ? query_get_number(&query, 0) : 0;
@@ -303,7 +303,7 @@ static enum err apply_one(struct store *store, struct store_write *write)
 /* An error is one of the store, not of the write: the whole batch is lost. */
 static enum err apply_guarded(struct store *store, struct store_write *write)
 {
-    enum err err = query_run(&store->writer, SQL_SAVEPOINT);
+    enum err err = store_sqlite_run(&store->writer, SQL_SAVEPOINT);
     if (err != ERR_OK)
         return err;
     size_t changes = store->change_count;
@@ -312,9 +312,9 @@ static enum err apply_guarded(struct store *store, struct store_write *write)
         return write->err != ERR_OK ? write->err : ERR_IO;
     if (write->err != ERR_OK) {
         store_sqlite_index_forget(store, changes);
-        err = query_run(&store->writer, SQL_ROLLBACK_TO);
+        err = store_sqlite_run(&store->writer, SQL_ROLLBACK_TO);
     }
-    return err == ERR_OK ? query_run(&store->writer, SQL_RELEASE) : err;
+    return err == ERR_OK ? store_sqlite_run(&store->writer, SQL_RELEASE) : err;
 }
 
 static bool is_trouble(enum err err)
@@ -326,7 +326,7 @@ enum err store_apply(struct store *store, struct store_write *const *writes, siz
 {
     enum err one = ERR_OK;
     int64_t before = sqlite3_total_changes64(store->writer.db);
-    enum err err = query_run(&store->writer, SQL_BEGIN_WRITE);
+    enum err err = store_sqlite_run(&store->writer, SQL_BEGIN_WRITE);
     for (size_t i = 0; i < count; i++) {
         writes[i]->err = ERR_OK;
         if (err == ERR_OK)
@@ -341,7 +341,7 @@ enum err store_apply(struct store *store, struct store_write *const *writes, siz
     if (err == ERR_OK && sqlite3_total_changes64(store->writer.db) != before)
         err = store_sqlite_write_clock(store);
     if (err == ERR_OK)
-        err = query_run(&store->writer, SQL_COMMIT);
+        err = store_sqlite_run(&store->writer, SQL_COMMIT);
     if (err != ERR_OK) {
         why_set(why, err, "%s", sqlite3_errmsg(store->writer.db));
         if (!sqlite3_get_autocommit(store->writer.db))

@@ -114,114 +114,6 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_SPARE_FIND] = "SELECT root, size, chunk_size, layer FROM spares WHERE path = ?1 AND " STAMP_IS,
 };
 
-/* ---- running statements ---- */
-
-static enum err from_code(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return ERR_OK;
-    case SQLITE_NOMEM:
-        return ERR_NOMEM;
-    case SQLITE_FULL:
-        return ERR_NOSPACE;
-    case SQLITE_READONLY:
-        return ERR_READ_ONLY;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-    case SQLITE_CANTOPEN:
-        return ERR_DENIED;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return ERR_BUSY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ERR_CORRUPT;
-    case SQLITE_TOOBIG:
-        return ERR_TOO_LARGE;
-    default:
-        return ERR_IO;
-    }
-}
-
-struct state_query state_query(struct state_connection *connection, enum state_sql statement)
-{
-    return (struct state_query){connection->statements[statement], SQLITE_OK};
-}
-
-void state_bind_number(struct state_query *query, int index, int64_t value)
-{
-    if (query->code == SQLITE_OK)
-        query->code = sqlite3_bind_int64(query->statement, index, value);
-}
-
-void state_bind_bytes(struct state_query *query, int index, const void *bytes, size_t length)
-{
-    if (query->code == SQLITE_OK)
-        query->code = sqlite3_bind_blob64(query->statement, index, bytes, length, SQLITE_STATIC);
-}
-
-void state_bind_text(struct state_query *query, int index, const char *text)
-{
-    if (query->code == SQLITE_OK)
-        query->code = sqlite3_bind_text(query->statement, index, text, -1, SQLITE_STATIC);
-}
-
-void state_bind_path(struct state_query *query, int index, const char *path)
-{
-    state_bind_bytes(query, index, path, strlen(path));
-}
-
-bool state_query_next(struct state_query *query)
-{
-    if (query->code != SQLITE_OK && query->code != SQLITE_ROW)
-        return false;
-    query->code = sqlite3_step(query->statement);
-    return query->code == SQLITE_ROW;
-}
-
-int64_t state_get_number(struct state_query *query, int column)
-{
-    return sqlite3_column_int64(query->statement, column);
-}
-
-void state_get_bytes(struct state_query *query, int column, void *ret_bytes, size_t length)
-{
-    const void *bytes = sqlite3_column_blob(query->statement, column);
-    if (bytes && (size_t)sqlite3_column_bytes(query->statement, column) == length) {
-        memcpy(ret_bytes, bytes, length);
-        return;
-    }
-    memset(ret_bytes, 0, length);
-    query->code = SQLITE_CORRUPT;
-}
-
-char *state_get_text(struct state_query *query, int column)
-{
-    const char *text = sqlite3_column_blob(query->statement, column);
-    char *copy = strndup(text ? text : "", (size_t)sqlite3_column_bytes(query->statement, column));
-    if (!copy)
-        query->code = SQLITE_NOMEM;
-    return copy;
-}
-
-enum err state_query_end(struct state_query *query)
-{
-    int code = query->code;
-    sqlite3_reset(query->statement);
-    sqlite3_clear_bindings(query->statement);
-    return from_code(code);
-}
-
-enum err state_query_run(struct state_connection *connection, enum state_sql statement)
-{
-    struct state_query query = state_query(connection, statement);
-    state_query_next(&query);
-    return state_query_end(&query);
-}
-
 /* ---- transactions ---- */
 
 enum err state_connection_begin(struct state_connection *connection)
@@ -229,7 +121,7 @@ enum err state_connection_begin(struct state_connection *connection)
     pthread_mutex_lock(&connection->lock);
     if (connection->depth++ > 0)
         return ERR_OK;
-    return from_code(sqlite3_exec(connection->db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+    return database_error(sqlite3_exec(connection->db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
 }
 
 enum err state_connection_end(struct state_connection *connection, bool keep)
@@ -241,7 +133,7 @@ enum err state_connection_end(struct state_connection *connection, bool keep)
         if (keep && lost)
             err = ERR_NOSPACE;
         else if (keep)
-            err = from_code(sqlite3_exec(connection->db, "COMMIT", NULL, NULL, NULL));
+            err = database_error(sqlite3_exec(connection->db, "COMMIT", NULL, NULL, NULL));
         if (!sqlite3_get_autocommit(connection->db))
             sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL);
     }
@@ -295,33 +187,9 @@ static void connection_close(struct state_connection *connection)
     pthread_mutex_destroy(&connection->lock);
 }
 
-static int read_number(sqlite3 *db, const char *sql, int64_t *ret)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
-    if (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-        *ret = sqlite3_column_int64(statement, 0);
-        code = SQLITE_OK;
-    }
-    sqlite3_finalize(statement);
-    return code;
-}
-
-static int upgrade(sqlite3 *db, int64_t version)
-{
-    int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
-    for (; code == SQLITE_OK && version < SCHEMA_VERSION; version++)
-        code = sqlite3_exec(db, migrations[version], NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
-    if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    return code;
-}
-
 static enum err explain(int code, const char *path, struct why *why)
 {
-    enum err err = from_code(code);
+    enum err err = database_error(code);
     if (err == ERR_CORRUPT)
         return why_set(
             why, err,
@@ -333,21 +201,18 @@ static enum err explain(int code, const char *path, struct why *why)
 
 static enum err migrate(sqlite3 *db, const char *path, struct why *why)
 {
-    int64_t application = 0, version = 0, objects = 0;
-    int code = read_number(db, "PRAGMA application_id", &application);
-    if (code == SQLITE_OK)
-        code = read_number(db, "PRAGMA user_version", &version);
-    if (code == SQLITE_OK)
-        code = read_number(db, "SELECT count(*) FROM sqlite_schema", &objects);
+    struct database_kind kind;
+    int code = database_kind(db, &kind);
     if (code != SQLITE_OK)
         return explain(code, path, why);
-    if ((application != APPLICATION_ID && (application || version || objects)) || version < 0)
+    if (!database_is_ours(&kind, APPLICATION_ID))
         return explain(SQLITE_CORRUPT, path, why);
-    if (version > SCHEMA_VERSION)
+    if (kind.version > SCHEMA_VERSION)
         return why_set(why, ERR_TOO_NEW,
                        "%s was written by a newer peer (schema %lld, this one knows %lld); use that, or another --dir",
-                       path, (long long)version, (long long)SCHEMA_VERSION);
-    code = version < SCHEMA_VERSION ? upgrade(db, version) : SQLITE_OK;
+                       path, (long long)kind.version, (long long)SCHEMA_VERSION);
+    if (kind.version < SCHEMA_VERSION)
+        code = database_upgrade(db, migrations, kind.version, SCHEMA_VERSION);
     return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
 }
 
@@ -416,19 +281,19 @@ static enum err open_now(struct state *state, struct why *why)
     if (code == SQLITE_OK)
         code = connection_prepare(now, SQL_KEPT_END, SQL_NOW_END);
     if (code != SQLITE_OK)
-        return why_set(why, from_code(code), "cannot make a temporary database: %s", sqlite3_errmsg(now->db));
+        return why_set(why, database_error(code), "cannot make a temporary database: %s", sqlite3_errmsg(now->db));
     return ERR_OK;
 }
 
 static enum err tidy(struct state *state)
 {
-    struct state_query query = state_query(&state->kept, SQL_HASH_PRUNE);
-    state_bind_number(&query, 1, HASHES_MAX);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+    struct query query = state_query(&state->kept, SQL_HASH_PRUNE);
+    query_number(&query, 1, HASHES_MAX);
+    query_next(&query);
+    enum err err = query_end(&query);
     /* Part files may have been copied before the record of them: they are looked through when they are gone on with. */
     if (!err && state->copied)
-        err = state_query_run(&state->kept, SQL_DOWNLOAD_DISTRUST);
+        err = state_run(&state->kept, SQL_DOWNLOAD_DISTRUST);
     return err || !state->copied ? err : state_drop_lost_downloads(state);
 }
 
@@ -459,9 +324,9 @@ void state_db_close(struct state *state)
 uint64_t state_clock(struct state *state)
 {
     pthread_mutex_lock(&state->kept.lock);
-    struct state_query query = state_query(&state->kept, SQL_CLOCK_FIND);
-    int64_t clock = state_query_next(&query) ? state_get_number(&query, 0) : 0;
-    state_query_end(&query);
+    struct query query = state_query(&state->kept, SQL_CLOCK_FIND);
+    int64_t clock = query_next(&query) ? query_get_number(&query, 0) : 0;
+    query_end(&query);
     pthread_mutex_unlock(&state->kept.lock);
     return (uint64_t)clock;
 }
@@ -469,10 +334,10 @@ uint64_t state_clock(struct state *state)
 enum err state_save_clock(struct state *state, uint64_t clock)
 {
     pthread_mutex_lock(&state->kept.lock);
-    struct state_query query = state_query(&state->kept, SQL_CLOCK_SAVE);
-    state_bind_number(&query, 1, (int64_t)clock);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+    struct query query = state_query(&state->kept, SQL_CLOCK_SAVE);
+    query_number(&query, 1, (int64_t)clock);
+    query_next(&query);
+    enum err err = query_end(&query);
     pthread_mutex_unlock(&state->kept.lock);
     return err;
 }

@@ -9,10 +9,10 @@
 #ifndef ENXAME_PEER_STATE_INTERNAL_H
 #define ENXAME_PEER_STATE_INTERNAL_H
 
+#include "database.h"
 #include "state.h"
 
 #include <pthread.h>
-#include <sqlite3.h>
 
 enum state_sql {
     SQL_CLOCK_FIND,
@@ -81,26 +81,22 @@ enum err state_drop_lost_downloads(struct state *state);
 enum err state_connection_begin(struct state_connection *connection);
 enum err state_connection_end(struct state_connection *connection, bool keep);
 
-/* One run of a prepared statement.  After the first error every call is a no-op, and state_query_end() returns it. */
-struct state_query {
-    sqlite3_stmt *statement;
-    int code;
-};
-struct state_query state_query(struct state_connection *connection, enum state_sql statement);
-/* Values are bound in the order of their parameters, from 1; bytes must last until state_query_end(). */
-void state_bind_number(struct state_query *query, int index, int64_t value);
-void state_bind_bytes(struct state_query *query, int index, const void *bytes, size_t length);
-void state_bind_text(struct state_query *query, int index, const char *text);
-void state_bind_path(struct state_query *query, int index, const char *path);
-/* True where there is a row to read. */
-bool state_query_next(struct state_query *query);
-int64_t state_get_number(struct state_query *query, int column);
-/* Exactly `length` bytes. */
-void state_get_bytes(struct state_query *query, int column, void *ret_bytes, size_t length);
-/* A copy that the caller frees, terminated; NULL and an error where memory ran out. */
-char *state_get_text(struct state_query *query, int column);
-enum err state_query_end(struct state_query *query);
-/* Binds nothing, reads nothing. */
-enum err state_query_run(struct state_connection *connection, enum state_sql statement);
+/* ---- running statements (see database.h) ---- */
+
+static inline struct query state_query(struct state_connection *connection, enum state_sql statement)
+{
+    return query_begin(connection->statements[statement]);
+}
+
+static inline enum err state_run(struct state_connection *connection, enum state_sql statement)
+{
+    return query_run(connection->statements[statement]);
+}
+
+/* Paths are bytes: they need not be UTF-8. */
+static inline void state_bind_path(struct query *query, int index, const char *path)
+{
+    query_bytes(query, index, path, strlen(path));
+}
 
 #endif

@@ -15,27 +15,27 @@ void hashed_free(struct hashed *hashed)
 }
 
 /* A blob of exactly `count` hashes; NULL stands for none. */
-static uint8_t *get_layer(struct state_query *query, int column, uint64_t count)
+static uint8_t *get_layer(struct query *query, int column, uint64_t count)
 {
     uint8_t *layer = NULL;
     if (sqlite3_column_type(query->statement, column) == SQLITE_NULL)
         return NULL;
     if (count <= LAYER_HASHES_MAX && (layer = malloc((size_t)count * HASH_SIZE + 1)))
-        state_get_bytes(query, column, layer, (size_t)count * HASH_SIZE);
+        query_get_bytes(query, column, layer, (size_t)count * HASH_SIZE);
     else
         query->code = layer ? SQLITE_CORRUPT : SQLITE_NOMEM;
     return layer;
 }
 
 /* The columns are root, size, chunk_size, layer. */
-static enum err read_hashed(struct state_query *query, struct hashed *ret)
+static enum err read_hashed(struct query *query, struct hashed *ret)
 {
     struct hashed hashed = {0};
-    bool found = state_query_next(query);
+    bool found = query_next(query);
     if (found) {
-        state_get_bytes(query, 0, hashed.content.root, HASH_SIZE);
-        hashed.content.size = (uint64_t)state_get_number(query, 1);
-        hashed.chunk_size = (uint64_t)state_get_number(query, 2);
+        query_get_bytes(query, 0, hashed.content.root, HASH_SIZE);
+        hashed.content.size = (uint64_t)query_get_number(query, 1);
+        hashed.chunk_size = (uint64_t)query_get_number(query, 2);
         if (!merkle_is_chunk_size(hashed.chunk_size))
             query->code = SQLITE_CORRUPT;
         else
@@ -43,7 +43,7 @@ static enum err read_hashed(struct state_query *query, struct hashed *ret)
         if (hashed.layer)
             hashed.count = (size_t)merkle_chunk_count(hashed.content.size, hashed.chunk_size);
     }
-    enum err err = state_query_end(query);
+    enum err err = query_end(query);
     if (!err && !found)
         err = ERR_NOT_FOUND;
     if (err)
@@ -52,24 +52,24 @@ static enum err read_hashed(struct state_query *query, struct hashed *ret)
     return err;
 }
 
-static void bind_file(struct state_query *query, const char *path, const struct stamp *stamp)
+static void bind_file(struct query *query, const char *path, const struct stamp *stamp)
 {
     state_bind_path(query, 1, path);
-    state_bind_number(query, 2, (int64_t)stamp->device);
-    state_bind_number(query, 3, (int64_t)stamp->inode);
-    state_bind_number(query, 4, (int64_t)stamp->size);
-    state_bind_number(query, 5, stamp->mtime_ns);
-    state_bind_number(query, 6, stamp->ctime_ns);
+    query_number(query, 2, (int64_t)stamp->device);
+    query_number(query, 3, (int64_t)stamp->inode);
+    query_number(query, 4, (int64_t)stamp->size);
+    query_number(query, 5, stamp->mtime_ns);
+    query_number(query, 6, stamp->ctime_ns);
 }
 
 static enum err find_hash(struct state *state, const char *path, const struct stamp *stamp, bool with_layer,
                           bool settled, struct hashed *ret)
 {
     pthread_mutex_lock(&state->kept.lock);
-    struct state_query query = state_query(&state->kept, with_layer ? SQL_HASH_FIND_LAYER : SQL_HASH_FIND);
+    struct query query = state_query(&state->kept, with_layer ? SQL_HASH_FIND_LAYER : SQL_HASH_FIND);
     bind_file(&query, path, stamp);
     if (with_layer)
-        state_bind_number(&query, 7, settled);
+        query_number(&query, 7, settled);
     enum err err = read_hashed(&query, ret);
     pthread_mutex_unlock(&state->kept.lock);
     return err;
@@ -87,7 +87,7 @@ enum err state_find_layer(struct state *state, const char *path, const struct st
     if (!err)
         return ERR_OK;
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_SPARE_FIND);
+    struct query query = state_query(&state->now, SQL_SPARE_FIND);
     bind_file(&query, path, stamp);
     enum err err_spare = read_hashed(&query, ret);
     pthread_mutex_unlock(&state->now.lock);
@@ -98,13 +98,13 @@ static enum err save_spare(struct state *state, const char *path, const struct s
                            const struct hashed *hashed)
 {
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_SPARE_SAVE);
+    struct query query = state_query(&state->now, SQL_SPARE_SAVE);
     bind_file(&query, path, stamp);
-    state_bind_bytes(&query, 7, hashed->content.root, HASH_SIZE);
-    state_bind_number(&query, 8, (int64_t)hashed->chunk_size);
-    state_bind_bytes(&query, 9, hashed->layer, hashed->count * HASH_SIZE);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+    query_bytes(&query, 7, hashed->content.root, HASH_SIZE);
+    query_number(&query, 8, (int64_t)hashed->chunk_size);
+    query_bytes(&query, 9, hashed->layer, hashed->count * HASH_SIZE);
+    query_next(&query);
+    enum err err = query_end(&query);
     pthread_mutex_unlock(&state->now.lock);
     return err;
 }
@@ -112,15 +112,15 @@ static enum err save_spare(struct state *state, const char *path, const struct s
 enum err state_save_hash(struct state *state, const char *path, const struct stamp *stamp, const struct hashed *hashed)
 {
     pthread_mutex_lock(&state->kept.lock);
-    struct state_query query = state_query(&state->kept, SQL_HASH_SAVE);
+    struct query query = state_query(&state->kept, SQL_HASH_SAVE);
     bind_file(&query, path, stamp);
-    state_bind_number(&query, 7, stamp_settled(stamp));
-    state_bind_bytes(&query, 8, hashed->content.root, HASH_SIZE);
-    state_bind_number(&query, 9, (int64_t)hashed->chunk_size);
+    query_number(&query, 7, stamp_settled(stamp));
+    query_bytes(&query, 8, hashed->content.root, HASH_SIZE);
+    query_number(&query, 9, (int64_t)hashed->chunk_size);
     if (hashed->count > 0)
-        state_bind_bytes(&query, 10, hashed->layer, hashed->count * HASH_SIZE);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+        query_bytes(&query, 10, hashed->layer, hashed->count * HASH_SIZE);
+    query_next(&query);
+    enum err err = query_end(&query);
     pthread_mutex_unlock(&state->kept.lock);
     if (err && hashed->count > 0)
         save_spare(state, path, stamp, hashed);
@@ -160,7 +160,7 @@ static char *from_kept(const struct state *state, char *kept)
 }
 
 /* Verified chunks of another length than the layer's are not believed: all is looked at again. */
-static enum err load_verified(struct state_query *query, int column, uint64_t count, struct bitmap *ret)
+static enum err load_verified(struct query *query, int column, uint64_t count, struct bitmap *ret)
 {
     enum err err = bitmap_init(ret, (size_t)count);
     const void *bytes = sqlite3_column_blob(query->statement, column);
@@ -170,14 +170,14 @@ static enum err load_verified(struct state_query *query, int column, uint64_t co
 }
 
 /* `query` stands on a row whose `column` has the verified chunks. */
-static enum err load_progress(struct state *state, struct state_query *query, int column, struct download_row *row)
+static enum err load_progress(struct state *state, struct query *query, int column, struct download_row *row)
 {
-    struct state_query layers = state_query(&state->kept, SQL_LAYER_FIND);
-    state_bind_number(&layers, 1, (int64_t)row->number);
+    struct query layers = state_query(&state->kept, SQL_LAYER_FIND);
+    query_number(&layers, 1, (int64_t)row->number);
     uint64_t count = 0;
     enum err err = ERR_OK;
-    if (state_query_next(&layers)) {
-        row->chunk_size = (uint64_t)state_get_number(&layers, 0);
+    if (query_next(&layers)) {
+        row->chunk_size = (uint64_t)query_get_number(&layers, 0);
         if (merkle_is_chunk_size(row->chunk_size)) {
             count = merkle_chunk_count(row->content.size, row->chunk_size);
             free(row->layer);
@@ -187,7 +187,7 @@ static enum err load_progress(struct state *state, struct state_query *query, in
         }
     }
     bool found = row->layer != NULL;
-    err = state_query_end(&layers);
+    err = query_end(&layers);
     if (!err && found)
         err = load_verified(query, column, count, &row->verified);
     return err;
@@ -195,30 +195,30 @@ static enum err load_progress(struct state *state, struct state_query *query, in
 
 static enum err find_unfinished(struct state *state, struct download_row *row)
 {
-    struct state_query query = state_query(&state->kept, SQL_DOWNLOAD_FIND);
-    state_bind_bytes(&query, 1, row->content.root, HASH_SIZE);
-    state_bind_number(&query, 2, (int64_t)row->content.size);
+    struct query query = state_query(&state->kept, SQL_DOWNLOAD_FIND);
+    query_bytes(&query, 1, row->content.root, HASH_SIZE);
+    query_number(&query, 2, (int64_t)row->content.size);
     state_bind_path(&query, 3, to_kept(state, row->target));
     enum err err = ERR_NOT_FOUND;
-    if (state_query_next(&query)) {
-        row->number = (uint64_t)state_get_number(&query, 0);
+    if (query_next(&query)) {
+        row->number = (uint64_t)query_get_number(&query, 0);
         err = load_progress(state, &query, 1, row);
     }
-    enum err end = state_query_end(&query);
+    enum err end = query_end(&query);
     return end ? end : err;
 }
 
 static enum err insert_download(struct state *state, struct download_row *row)
 {
-    struct state_query query = state_query(&state->kept, SQL_DOWNLOAD_ADD);
-    state_bind_bytes(&query, 1, row->content.root, HASH_SIZE);
-    state_bind_number(&query, 2, (int64_t)row->content.size);
-    state_bind_text(&query, 3, row->name);
+    struct query query = state_query(&state->kept, SQL_DOWNLOAD_ADD);
+    query_bytes(&query, 1, row->content.root, HASH_SIZE);
+    query_number(&query, 2, (int64_t)row->content.size);
+    query_text(&query, 3, row->name);
     state_bind_path(&query, 4, to_kept(state, row->target));
-    state_bind_number(&query, 5, row->done);
-    while (state_query_next(&query))
-        row->number = (uint64_t)state_get_number(&query, 0);
-    return state_query_end(&query);
+    query_number(&query, 5, row->done);
+    while (query_next(&query))
+        row->number = (uint64_t)query_get_number(&query, 0);
+    return query_end(&query);
 }
 
 enum err state_add_download(struct state *state, struct download_row *row)
@@ -233,30 +233,30 @@ enum err state_add_download(struct state *state, struct download_row *row)
 }
 
 /* Runs what was bound; ERR_NOT_FOUND where no row came back. */
-static enum err change_row(struct state_query *query)
+static enum err change_row(struct query *query)
 {
     size_t rows = 0;
-    while (state_query_next(query))
+    while (query_next(query))
         rows++;
-    enum err err = state_query_end(query);
+    enum err err = query_end(query);
     return err ? err : rows > 0 ? ERR_OK : ERR_NOT_FOUND;
 }
 
 static enum err bind_verified(struct state *state, uint64_t number, const struct bitmap *verified)
 {
-    struct state_query query = state_query(&state->kept, SQL_DOWNLOAD_VERIFIED);
-    state_bind_number(&query, 1, (int64_t)number);
+    struct query query = state_query(&state->kept, SQL_DOWNLOAD_VERIFIED);
+    query_number(&query, 1, (int64_t)number);
     if (verified)
-        state_bind_bytes(&query, 2, verified->bytes, bitmap_size_bytes(verified->count));
+        query_bytes(&query, 2, verified->bytes, bitmap_size_bytes(verified->count));
     return change_row(&query);
 }
 
 static enum err forget_layer(struct state *state, uint64_t number)
 {
-    struct state_query query = state_query(&state->kept, SQL_LAYER_FORGET);
-    state_bind_number(&query, 1, (int64_t)number);
-    state_query_next(&query);
-    return state_query_end(&query);
+    struct query query = state_query(&state->kept, SQL_LAYER_FORGET);
+    query_number(&query, 1, (int64_t)number);
+    query_next(&query);
+    return query_end(&query);
 }
 
 enum err state_save_layer(struct state *state, uint64_t number, uint64_t chunk_size, const uint8_t *layer, size_t count)
@@ -266,12 +266,12 @@ enum err state_save_layer(struct state *state, uint64_t number, uint64_t chunk_s
     if (!err)
         err = bind_verified(state, number, NULL);
     if (!err) {
-        struct state_query query = state_query(&state->kept, SQL_LAYER_SAVE);
-        state_bind_number(&query, 1, (int64_t)number);
-        state_bind_number(&query, 2, (int64_t)chunk_size);
-        state_bind_bytes(&query, 3, count > 0 ? (const void *)layer : "", count * HASH_SIZE);
-        state_query_next(&query);
-        err = state_query_end(&query);
+        struct query query = state_query(&state->kept, SQL_LAYER_SAVE);
+        query_number(&query, 1, (int64_t)number);
+        query_number(&query, 2, (int64_t)chunk_size);
+        query_bytes(&query, 3, count > 0 ? (const void *)layer : "", count * HASH_SIZE);
+        query_next(&query);
+        err = query_end(&query);
     }
     enum err end = state_connection_end(&state->kept, !err);
     return err ? err : end;
@@ -289,8 +289,8 @@ static enum err end_download(struct state *state, uint64_t number, enum state_sq
 {
     enum err err = state_connection_begin(&state->kept);
     if (!err) {
-        struct state_query query = state_query(&state->kept, statement);
-        state_bind_number(&query, 1, (int64_t)number);
+        struct query query = state_query(&state->kept, statement);
+        query_number(&query, 1, (int64_t)number);
         err = change_row(&query);
     }
     if (!err)
@@ -312,24 +312,24 @@ enum err state_forget_download(struct state *state, uint64_t number)
 /* The first row after `number`; ERR_NOT_FOUND behind the last. */
 static enum err next_download(struct state *state, uint64_t number, struct download_row *ret)
 {
-    struct state_query query = state_query(&state->kept, SQL_DOWNLOAD_LIST);
-    state_bind_number(&query, 1, (int64_t)number);
+    struct query query = state_query(&state->kept, SQL_DOWNLOAD_LIST);
+    query_number(&query, 1, (int64_t)number);
     enum err err = ERR_NOT_FOUND;
     *ret = (struct download_row){0};
-    if (state_query_next(&query)) {
+    if (query_next(&query)) {
         err = ERR_OK;
-        ret->number = (uint64_t)state_get_number(&query, 0);
-        state_get_bytes(&query, 1, ret->content.root, HASH_SIZE);
-        ret->content.size = (uint64_t)state_get_number(&query, 2);
-        ret->name = state_get_text(&query, 3);
-        ret->target = from_kept(state, state_get_text(&query, 4));
-        ret->done = state_get_number(&query, 5) != 0;
+        ret->number = (uint64_t)query_get_number(&query, 0);
+        query_get_bytes(&query, 1, ret->content.root, HASH_SIZE);
+        ret->content.size = (uint64_t)query_get_number(&query, 2);
+        ret->name = query_copy_text(&query, 3);
+        ret->target = from_kept(state, query_copy_text(&query, 4));
+        ret->done = query_get_number(&query, 5) != 0;
         if (!ret->target)
             err = ERR_NOMEM;
         else if (!ret->done)
             err = load_progress(state, &query, 6, ret);
     }
-    enum err end = state_query_end(&query);
+    enum err end = query_end(&query);
     err = end ? end : err;
     if (err)
         download_row_free(ret);

@@ -25,26 +25,26 @@ static int64_t hint_of(const uint8_t root[static HASH_SIZE])
     return hint;
 }
 
-static void bind_content(struct state_query *query, int index, const struct content *content)
+static void bind_content(struct query *query, int index, const struct content *content)
 {
-    state_bind_bytes(query, index, content->root, HASH_SIZE);
-    state_bind_number(query, index + 1, (int64_t)content->size);
+    query_bytes(query, index, content->root, HASH_SIZE);
+    query_number(query, index + 1, (int64_t)content->size);
 }
 
 /* The first column of the first row; ERR_NOT_FOUND where there is none. */
-static enum err read_key(struct state_query *query, int64_t *ret_key)
+static enum err read_key(struct query *query, int64_t *ret_key)
 {
     bool found = false;
-    for (; state_query_next(query); found = true)
-        *ret_key = state_get_number(query, 0);
-    enum err err = state_query_end(query);
+    for (; query_next(query); found = true)
+        *ret_key = query_get_number(query, 0);
+    enum err err = query_end(query);
     return err || found ? err : ERR_NOT_FOUND;
 }
 
 static enum err find_pair(struct state *state, const char *name, const struct content *content, int64_t *ret_key)
 {
-    struct state_query query = state_query(&state->now, SQL_PAIR_FIND);
-    state_bind_text(&query, 1, name);
+    struct query query = state_query(&state->now, SQL_PAIR_FIND);
+    query_text(&query, 1, name);
     bind_content(&query, 2, content);
     return read_key(&query, ret_key);
 }
@@ -52,22 +52,22 @@ static enum err find_pair(struct state *state, const char *name, const struct co
 /* For one row; the pair is not there yet. */
 static enum err add_pair(struct state *state, const struct share *share, int64_t *ret_key)
 {
-    struct state_query query = state_query(&state->now, SQL_PAIR_ADD);
-    state_bind_text(&query, 1, share->name);
+    struct query query = state_query(&state->now, SQL_PAIR_ADD);
+    query_text(&query, 1, share->name);
     bind_content(&query, 2, &share->content);
-    state_bind_number(&query, 4, hint_of(share->content.root));
-    state_bind_number(&query, 5, share->complete);
-    state_query_next(&query);
+    query_number(&query, 4, hint_of(share->content.root));
+    query_number(&query, 5, share->complete);
+    query_next(&query);
     *ret_key = sqlite3_last_insert_rowid(state->now.db);
-    return state_query_end(&query);
+    return query_end(&query);
 }
 
 static enum err run_with_key(struct state *state, enum state_sql statement, int64_t key)
 {
-    struct state_query query = state_query(&state->now, statement);
-    state_bind_number(&query, 1, key);
-    state_query_next(&query);
-    return state_query_end(&query);
+    struct query query = state_query(&state->now, statement);
+    query_number(&query, 1, key);
+    query_next(&query);
+    return query_end(&query);
 }
 
 /* Computes again what the tracker should have of the pair. */
@@ -79,55 +79,55 @@ static enum err refresh_pair(struct state *state, int64_t key)
 
 static enum err set_told(struct state *state, int64_t key, int told)
 {
-    struct state_query query = state_query(&state->now, SQL_PAIR_TOLD);
-    state_bind_number(&query, 1, key);
-    state_bind_number(&query, 2, told);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+    struct query query = state_query(&state->now, SQL_PAIR_TOLD);
+    query_number(&query, 1, key);
+    query_number(&query, 2, told);
+    query_next(&query);
+    enum err err = query_end(&query);
     return err ? err : told == TOLD_NOTHING ? run_with_key(state, SQL_PAIR_FORGET, key) : ERR_OK;
 }
 
 /* ---- shares ---- */
 
-static void bind_share(struct state_query *query, const struct share *share, int64_t pair)
+static void bind_share(struct query *query, const struct share *share, int64_t pair)
 {
     state_bind_path(query, 1, share->path);
-    state_bind_number(query, 2, (int64_t)share->stamp.device);
-    state_bind_number(query, 3, (int64_t)share->stamp.inode);
-    state_bind_number(query, 4, (int64_t)share->stamp.size);
-    state_bind_number(query, 5, share->stamp.mtime_ns);
-    state_bind_number(query, 6, share->stamp.ctime_ns);
-    state_bind_number(query, 7, pair);
-    state_bind_number(query, 8, share->complete);
+    query_number(query, 2, (int64_t)share->stamp.device);
+    query_number(query, 3, (int64_t)share->stamp.inode);
+    query_number(query, 4, (int64_t)share->stamp.size);
+    query_number(query, 5, share->stamp.mtime_ns);
+    query_number(query, 6, share->stamp.ctime_ns);
+    query_number(query, 7, pair);
+    query_number(query, 8, share->complete);
 }
 
 static enum err drop_row(struct state *state, const char *path, int64_t pair)
 {
-    struct state_query query = state_query(&state->now, SQL_SHARE_DROP);
+    struct query query = state_query(&state->now, SQL_SHARE_DROP);
     state_bind_path(&query, 1, path);
-    state_bind_number(&query, 2, pair);
-    state_query_next(&query);
-    enum err err = state_query_end(&query);
+    query_number(&query, 2, pair);
+    query_next(&query);
+    enum err err = query_end(&query);
     return err ? err : refresh_pair(state, pair);
 }
 
-static struct stamp get_stamp(struct state_query *query, int column)
+static struct stamp get_stamp(struct query *query, int column)
 {
     return (struct stamp){
-        .device = (uint64_t)state_get_number(query, column),
-        .inode = (uint64_t)state_get_number(query, column + 1),
-        .size = (uint64_t)state_get_number(query, column + 2),
-        .mtime_ns = state_get_number(query, column + 3),
-        .ctime_ns = state_get_number(query, column + 4),
-        .taken_ns = state_get_number(query, column + 5),
+        .device = (uint64_t)query_get_number(query, column),
+        .inode = (uint64_t)query_get_number(query, column + 1),
+        .size = (uint64_t)query_get_number(query, column + 2),
+        .mtime_ns = query_get_number(query, column + 3),
+        .ctime_ns = query_get_number(query, column + 4),
+        .taken_ns = query_get_number(query, column + 5),
     };
 }
 
-static struct content get_content(struct state_query *query, int column)
+static struct content get_content(struct query *query, int column)
 {
     struct content content;
-    state_get_bytes(query, column, content.root, HASH_SIZE);
-    content.size = (uint64_t)state_get_number(query, column + 1);
+    query_get_bytes(query, column, content.root, HASH_SIZE);
+    content.size = (uint64_t)query_get_number(query, column + 1);
     return content;
 }
 
@@ -140,19 +140,19 @@ struct path_rows {
 static enum err look_at_path(struct state *state, const struct share *share, struct path_rows *ret)
 {
     *ret = (struct path_rows){0};
-    struct state_query query = state_query(&state->now, SQL_SHARE_ROWS);
+    struct query query = state_query(&state->now, SQL_SHARE_ROWS);
     state_bind_path(&query, 1, share->path);
-    while (state_query_next(&query)) {
+    while (query_next(&query)) {
         struct content content = get_content(&query, 2);
         struct stamp stamp = get_stamp(&query, 5);
         const char *name = (const char *)sqlite3_column_text(query.statement, 1);
         if (!content_equal(&content, &share->content)) {
-            ret->other = state_get_number(&query, 11);
+            ret->other = query_get_number(&query, 11);
         } else if (name && strcmp(name, share->name) == 0) {
-            ret->same = stamp_equal(&stamp, &share->stamp) && share->complete == (state_get_number(&query, 4) != 0);
+            ret->same = stamp_equal(&stamp, &share->stamp) && share->complete == (query_get_number(&query, 4) != 0);
         }
     }
-    return state_query_end(&query);
+    return query_end(&query);
 }
 
 static enum err put_share(struct state *state, const struct share *share)
@@ -174,11 +174,11 @@ static enum err put_share(struct state *state, const struct share *share)
         err = add_pair(state, share, &pair);
     if (err)
         return err;
-    struct state_query query = state_query(&state->now, SQL_SHARE_PUT);
+    struct query query = state_query(&state->now, SQL_SHARE_PUT);
     bind_share(&query, share, pair);
-    state_bind_number(&query, 9, share->stamp.taken_ns);
-    state_query_next(&query);
-    err = state_query_end(&query);
+    query_number(&query, 9, share->stamp.taken_ns);
+    query_next(&query);
+    err = query_end(&query);
     return err || fresh ? err : refresh_pair(state, pair);
 }
 
@@ -197,9 +197,9 @@ enum err state_drop_share(struct state *state, const char *path, const char *nam
     enum err err = state_connection_begin(&state->now);
     while (!err) {
         int64_t pair = 0;
-        struct state_query query = state_query(&state->now, SQL_SHARE_NAMED);
+        struct query query = state_query(&state->now, SQL_SHARE_NAMED);
         state_bind_path(&query, 1, path);
-        state_bind_text(&query, 2, name);
+        query_text(&query, 2, name);
         err = read_key(&query, &pair);
         if (!err)
             err = drop_row(state, path, pair);
@@ -218,7 +218,7 @@ enum err state_drop_exactly(struct state *state, const struct share *share)
     if (!err)
         err = find_pair(state, share->name, &share->content, &pair);
     if (!err) {
-        struct state_query query = state_query(&state->now, SQL_SHARE_SAME);
+        struct query query = state_query(&state->now, SQL_SHARE_SAME);
         bind_share(&query, share, pair);
         err = read_key(&query, &same);
     }
@@ -228,13 +228,13 @@ enum err state_drop_exactly(struct state *state, const struct share *share)
     return err ? err : end;
 }
 
-static enum err read_share(struct state_query *query, struct share *ret)
+static enum err read_share(struct query *query, struct share *ret)
 {
     *ret = (struct share){0};
-    ret->path = state_get_text(query, 0);
-    ret->name = state_get_text(query, 1);
+    ret->path = query_copy_text(query, 0);
+    ret->name = query_copy_text(query, 1);
     ret->content = get_content(query, 2);
-    ret->complete = state_get_number(query, 4) != 0;
+    ret->complete = query_get_number(query, 4) != 0;
     ret->stamp = get_stamp(query, 5);
     return ret->path && ret->name ? ERR_OK : ERR_NOMEM;
 }
@@ -243,11 +243,11 @@ enum err state_find_share(struct state *state, const struct content *content, st
 {
     *ret = (struct share){0};
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_SHARE_FIND);
+    struct query query = state_query(&state->now, SQL_SHARE_FIND);
     bind_content(&query, 1, content);
-    state_bind_number(&query, 3, hint_of(content->root));
-    enum err err = state_query_next(&query) ? read_share(&query, ret) : ERR_NOT_FOUND;
-    enum err end = state_query_end(&query);
+    query_number(&query, 3, hint_of(content->root));
+    enum err err = query_next(&query) ? read_share(&query, ret) : ERR_NOT_FOUND;
+    enum err end = query_end(&query);
     pthread_mutex_unlock(&state->now.lock);
     err = end ? end : err;
     if (err)
@@ -268,13 +268,13 @@ enum err state_list_shares(struct state *state, const char *after_name, const ch
     size_t count = 0;
     enum err err = ERR_OK;
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_SHARE_LIST);
-    state_bind_text(&query, 1, after_name ? after_name : "");
+    struct query query = state_query(&state->now, SQL_SHARE_LIST);
+    query_text(&query, 1, after_name ? after_name : "");
     state_bind_path(&query, 2, after_path ? after_path : "");
-    state_bind_number(&query, 3, (int64_t)limit);
-    while (!err && count < limit && state_query_next(&query))
+    query_number(&query, 3, (int64_t)limit);
+    while (!err && count < limit && query_next(&query))
         err = read_share(&query, &shares[count++]);
-    enum err end = state_query_end(&query);
+    enum err end = query_end(&query);
     pthread_mutex_unlock(&state->now.lock);
     err = end ? end : err;
     if (err || count == 0) {
@@ -292,7 +292,7 @@ size_t state_count_shares(struct state *state)
 {
     int64_t count = 0;
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_SHARE_COUNT);
+    struct query query = state_query(&state->now, SQL_SHARE_COUNT);
     read_key(&query, &count);
     pthread_mutex_unlock(&state->now.lock);
     return (size_t)count;
@@ -314,14 +314,14 @@ static enum err collect_untold(struct state *state, size_t limit, struct files_r
 {
     size_t bytes = 0;
     enum err err = ERR_OK;
-    struct state_query query = state_query(&state->now, SQL_PAIRS_UNTOLD);
-    state_bind_number(&query, 1, (int64_t)limit);
-    while (!err && *ret_count < limit && state_query_next(&query)) {
+    struct query query = state_query(&state->now, SQL_PAIRS_UNTOLD);
+    query_number(&query, 1, (int64_t)limit);
+    while (!err && *ret_count < limit && query_next(&query)) {
         struct content content;
-        char *name = state_get_text(&query, 1);
-        state_get_bytes(&query, 2, content.root, HASH_SIZE);
-        content.size = (uint64_t)state_get_number(&query, 3);
-        int64_t desired = state_get_number(&query, 4);
+        char *name = query_copy_text(&query, 1);
+        query_get_bytes(&query, 2, content.root, HASH_SIZE);
+        content.size = (uint64_t)query_get_number(&query, 3);
+        int64_t desired = query_get_number(&query, 4);
         size_t cost = name ? escaped_length(name) + ITEM_BYTES : 0;
         bool fits = cost <= REQUEST_NAMES_MAX - bytes;
         if (!name)
@@ -332,9 +332,9 @@ static enum err collect_untold(struct state *state, size_t limit, struct files_r
         if (!fits)
             break;
         bytes += cost;
-        ret_keys[(*ret_count)++] = state_get_number(&query, 0);
+        ret_keys[(*ret_count)++] = query_get_number(&query, 0);
     }
-    enum err end = state_query_end(&query);
+    enum err end = query_end(&query);
     return end ? end : err;
 }
 
@@ -389,9 +389,9 @@ enum err state_tell_again(struct state *state)
 {
     enum err err = state_connection_begin(&state->now);
     if (!err)
-        err = state_query_run(&state->now, SQL_PAIRS_TELL_AGAIN);
+        err = state_run(&state->now, SQL_PAIRS_TELL_AGAIN);
     if (!err)
-        err = state_query_run(&state->now, SQL_PAIRS_FORGET_GONE);
+        err = state_run(&state->now, SQL_PAIRS_FORGET_GONE);
     enum err end = state_connection_end(&state->now, !err);
     return err ? err : end;
 }
@@ -400,7 +400,7 @@ bool state_has_untold(struct state *state)
 {
     int64_t one = 0;
     pthread_mutex_lock(&state->now.lock);
-    struct state_query query = state_query(&state->now, SQL_PAIRS_HAVE_UNTOLD);
+    struct query query = state_query(&state->now, SQL_PAIRS_HAVE_UNTOLD);
     enum err err = read_key(&query, &one);
     pthread_mutex_unlock(&state->now.lock);
     return !err;

@@ -1,0 +1,171 @@
+#include "database.h"
+
+enum err database_error(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return ERR_OK;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    case SQLITE_FULL:
+        return ERR_NOSPACE;
+    case SQLITE_READONLY:
+        return ERR_READ_ONLY;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_CANTOPEN:
+        return ERR_DENIED;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_INTERRUPT:
+        return ERR_CANCELLED;
+    case SQLITE_TOOBIG:
+        return ERR_TOO_LARGE;
+    default:
+        return ERR_IO;
+    }
+}
+
+/* ---- statements ---- */
+
+struct query query_begin(sqlite3_stmt *statement)
+{
+    return (struct query){statement, SQLITE_OK};
+}
+
+void query_number(struct query *query, int index, int64_t value)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_int64(query->statement, index, value);
+}
+
+void query_bytes(struct query *query, int index, const void *bytes, size_t length)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_blob64(query->statement, index, bytes, length, SQLITE_STATIC);
+}
+
+void query_text(struct query *query, int index, const char *text)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_text(query->statement, index, text, -1, SQLITE_STATIC);
+}
+
+bool query_next(struct query *query)
+{
+    if (query->code != SQLITE_OK && query->code != SQLITE_ROW)
+        return false;
+    query->code = sqlite3_step(query->statement);
+    return query->code == SQLITE_ROW;
+}
+
+int64_t query_get_number(struct query *query, int column)
+{
+    return sqlite3_column_int64(query->statement, column);
+}
+
+void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length)
+{
+    const void *bytes = sqlite3_column_blob(query->statement, column);
+
+    if (bytes != NULL && (size_t)sqlite3_column_bytes(query->statement, column) == length) {
+        memcpy(ret_bytes, bytes, length);
+        return;
+    }
+    memset(ret_bytes, 0, length);
+    query->code = SQLITE_CORRUPT;
+}
+
+const char *query_get_text(struct query *query, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(query->statement, column);
+
+    if (text == NULL)
+        query->code = SQLITE_NOMEM;
+    return text != NULL ? text : "";
+}
+
+char *query_copy_text(struct query *query, int column)
+{
+    const char *text = sqlite3_column_blob(query->statement, column);
+    char *copy = strndup(text != NULL ? text : "", (size_t)sqlite3_column_bytes(query->statement, column));
+
+    if (copy == NULL)
+        query->code = SQLITE_NOMEM;
+    return copy;
+}
+
+enum err query_end(struct query *query)
+{
+    int code = query->code;
+
+    (void)sqlite3_reset(query->statement);
+    (void)sqlite3_clear_bindings(query->statement);
+    return database_error(code);
+}
+
+enum err query_take_key(struct query *query, int64_t *ret_key)
+{
+    *ret_key = query_next(query) ? query_get_number(query, 0) : 0;
+    return query_end(query);
+}
+
+enum err query_run(sqlite3_stmt *statement)
+{
+    struct query query = query_begin(statement);
+
+    (void)query_next(&query);
+    return query_end(&query);
+}
+
+/* ---- schemas ---- */
+
+int database_number(sqlite3 *db, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+
+    if (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW)
+        *ret = sqlite3_column_int64(statement, 0);
+    (void)sqlite3_finalize(statement);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+int database_kind(sqlite3 *db, struct database_kind *ret)
+{
+    int code;
+
+    *ret = (struct database_kind){0};
+    code = database_number(db, "PRAGMA application_id", &ret->application);
+    if (code == SQLITE_OK)
+        code = database_number(db, "PRAGMA user_version", &ret->version);
+    if (code == SQLITE_OK)
+        code = database_number(db, "SELECT count(*) FROM sqlite_schema", &ret->objects);
+    return code;
+}
+
+bool database_is_ours(const struct database_kind *kind, int64_t application)
+{
+    if (kind->version < 0)
+        return false;
+    return kind->application == application || (kind->application == 0 && kind->version == 0 && kind->objects == 0);
+}
+
+int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, int64_t to)
+{
+    int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+
+    for (; code == SQLITE_OK && from < to; from++)
+        code = sqlite3_exec(db, migrations[from], NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return code;
+}

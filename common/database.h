@@ -1,0 +1,63 @@
+/*
+ * Running SQLite statements so that no error can be forgotten, and bringing a schema up to date: what the tracker's store
+ * and the peer's state share.  Who includes it works with SQLite.  No state; a connection is its owner's to lock.
+ */
+#ifndef ENXAME_DATABASE_H
+#define ENXAME_DATABASE_H
+
+#include "err.h"
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The error that fits a result code of SQLite, extended or not. */
+enum err database_error(int code);
+
+/* One run of a prepared statement.  After the first error every call is a no-op, and query_end() returns it. */
+struct query {
+    sqlite3_stmt *statement;
+    int code; /* of SQLite */
+};
+struct query query_begin(sqlite3_stmt *statement);
+/* Parameters count from 1.  Texts and bytes must last until query_end(); `bytes` NULL binds NULL. */
+void query_number(struct query *query, int index, int64_t value);
+void query_bytes(struct query *query, int index, const void *bytes, size_t length);
+void query_text(struct query *query, int index, const char *text);
+/* True where there is a row to read with the functions below; columns count from 0. */
+bool query_next(struct query *query);
+int64_t query_get_number(struct query *query, int column);
+/* Copies a value of exactly `length` bytes; an error, and zeros, where it has another length. */
+void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length);
+/* Lasts until the next query_next() or query_end(); "" and an error where it is NULL. */
+const char *query_get_text(struct query *query, int column);
+/* A text or blob as a terminated text that the caller frees; NULL and an error where memory ran out. */
+char *query_copy_text(struct query *query, int column);
+enum err query_end(struct query *query);
+/* The first column of the only row, 0 where there is none; ends the query. */
+enum err query_take_key(struct query *query, int64_t *ret_key);
+/* A statement without parameters whose rows do not matter. */
+enum err query_run(sqlite3_stmt *statement);
+
+/* The first column of the first row of `sql`; unchanged where there is none.  Returns SQLite's code. */
+int database_number(sqlite3 *db, const char *sql, int64_t *ret);
+
+/*
+ * Whose a database is, and which schema it has: its application_id, its user_version, and whether anything is in it.
+ * Returns SQLite's code.
+ */
+struct database_kind {
+    int64_t application, version, objects;
+};
+int database_kind(sqlite3 *db, struct database_kind *ret);
+/* Whether it is new, or was made by this application (a version below 0 is nobody's). */
+bool database_is_ours(const struct database_kind *kind, int64_t application);
+
+/*
+ * Runs migrations[from] to migrations[to - 1] in one transaction; each leads from its number to the next and sets
+ * user_version itself.  Returns SQLite's code.
+ */
+int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, int64_t to);
+
+#endif
