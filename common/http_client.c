@@ -50,8 +50,10 @@ static void take_header(struct http_exchange *exchange, const char *name, const 
         if (http_text_number(value, &number))
             exchange->retry_after_s = number;
     } else if (strcasecmp(name, "Lamport-Clock") == 0 && exchange->clock != NULL) {
-        if (lamport_parse(value, &number))
-            (void)lamport_receive(exchange->clock, number, &number);
+        const char *host = NULL;
+
+        (void)curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &host);
+        lamport_receive_text(exchange->clock, value, host == NULL ? "somebody" : host);
     }
 }
 

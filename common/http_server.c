@@ -221,10 +221,12 @@ static void merge_clock(struct http_request *request)
 {
     struct lamport *clock = request->server->options.clock;
     const char *text = http_request_header(request, "Lamport-Clock");
-    uint64_t received, now;
+    char host[ADDRESS_TEXT_SIZE];
 
-    if (clock != NULL && text != NULL && lamport_parse(text, &received))
-        (void)lamport_receive(clock, received, &now);
+    if (clock == NULL || text == NULL)
+        return;
+    address_format_host(&request->source, host);
+    lamport_receive_text(clock, text, host);
 }
 
 static enum MHD_Result queue(struct http_request *request);

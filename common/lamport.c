@@ -1,5 +1,6 @@
 #include "lamport.h"
 
+#include "log.h"
 #include "units.h"
 
 #include <pthread.h>
@@ -68,4 +69,11 @@ enum err lamport_receive(struct lamport *clock, uint64_t received, uint64_t *ret
 bool lamport_parse(const char *text, uint64_t *ret)
 {
     return units_parse_number(text, 0, LAMPORT_MAX, ret);
+}
+
+void lamport_receive_text(struct lamport *clock, const char *text, const char *host)
+{
+    uint64_t received, now;
+    if (!lamport_parse(text, &received) || lamport_receive(clock, received, &now))
+        log_debug("the clock of %s is ignored: \"%.40s\"", host, text);
 }

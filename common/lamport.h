@@ -22,6 +22,8 @@ uint64_t lamport_now(struct lamport *clock);
 uint64_t lamport_tick(struct lamport *clock);
 /* max(local, received) + 1, returned in `ret_now`; ERR_INVALID, and no change, where the value is not believable. */
 enum err lamport_receive(struct lamport *clock, uint64_t received, uint64_t *ret_now);
+/* A Lamport-Clock header from `host`: received, or ignored and logged where it is malformed or not believable. */
+void lamport_receive_text(struct lamport *clock, const char *text, const char *host);
 /* A decimal number from 0 to LAMPORT_MAX, nothing else. */
 bool lamport_parse(const char *text, uint64_t *ret);
 

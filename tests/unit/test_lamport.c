@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "lamport.h"
+#include "log.h"
 
 #include <pthread.h>
 
@@ -67,6 +68,28 @@ static void *tick_often(void *clock)
     return NULL;
 }
 
+static void keep_line(void *context, const char *line)
+{
+    (*(unsigned *)context)++;
+    assert_non_null(strstr(line, "192.0.2.1"));
+}
+
+static void what_is_ignored_is_logged(void **state)
+{
+    (void)state;
+    unsigned lines = 0;
+    struct lamport *clock = lamport_new(5);
+    log_setup(LOG_DEBUG, LOG_TEXT, keep_line, &lines);
+    lamport_receive_text(clock, "10", "192.0.2.1");
+    assert_true(lamport_now(clock) == 11 && lines == 0);
+    lamport_receive_text(clock, "1e3", "192.0.2.1");
+    lamport_receive_text(clock, "9007199254740991", "192.0.2.1");
+    lamport_receive_text(clock, "", "192.0.2.1");
+    assert_true(lamport_now(clock) == 11 && lines == 3);
+    log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
+    lamport_free(clock);
+}
+
 static void threads_lose_no_tick(void **state)
 {
     (void)state;
@@ -87,6 +110,7 @@ int main(void)
         cmocka_unit_test(receiving_goes_above_both_clocks),
         cmocka_unit_test(a_value_too_far_ahead_changes_nothing),
         cmocka_unit_test(headers_are_decimal_numbers_in_range),
+        cmocka_unit_test(what_is_ignored_is_logged),
         cmocka_unit_test(threads_lose_no_tick),
     };
     return cmocka_run_group_tests_name("lamport", tests, NULL, NULL);
