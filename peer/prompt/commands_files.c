@@ -1,5 +1,6 @@
 /* Commands that change what is here. */
 #include "commands_internal.h"
+#include "names.h"
 #include "progress.h"
 #include "timing.h"
 
@@ -105,7 +106,7 @@ bool command_share(struct session *session, char *const *words, size_t count)
     bool ok = paths && expanded == count - 1 ? session_share(session, (const char *const *)paths, expanded)
                                              : command_fail(session, "out of memory");
     size_t after = state_count_shares(session->state);
-    terminal_print(session->terminal, "%zu files are shared, %zu of them new\n", after,
+    terminal_print(session->terminal, "%zu file%s shared, %zu of them new\n", after, after == 1 ? " is" : "s are",
                    after > before ? after - before : 0);
     for (size_t i = 0; i < expanded; i++)
         free(paths[i]);
@@ -122,9 +123,16 @@ bool command_unshare(struct session *session, char *const *words, size_t count)
         return command_fail(session, "%s", why.text);
     enum err err = library_unshare(session->library, words[1], NULL);
     const struct listing_row *row = target.kind == TARGET_NUMBER ? listing_get(&session->listing, target.number) : NULL;
+    const char *name = words[1];
     if (err == ERR_NOT_FOUND && row)
-        err = library_unshare(session->library, row->name, NULL);
+        err = library_unshare(session->library, name = row->name, NULL);
     if (err == ERR_NOT_FOUND)
         return command_fail(session, "\"%s\" is not shared here; \"shared\" lists what is", words[1]);
-    return !err || command_fail(session, "unshare: %s", err_name(err));
+    if (err)
+        return command_fail(session, "unshare: %s", err_name(err));
+    char shown[NAME_SIZE_MAX + 1], text[NAME_SIZE_MAX + 32];
+    names_printable(name, shown, sizeof shown);
+    snprintf(text, sizeof text, "%s is no longer shared", shown);
+    terminal_message(session->terminal, text);
+    return true;
 }

@@ -62,10 +62,10 @@ static void put(const char *text)
     fputs(text, stdout);
 }
 
-void editor_erase(struct editor *editor, unsigned above)
+void editor_erase(struct editor *editor, size_t above)
 {
     const LineInfo *line = el_line(editor->el);
-    size_t up = row_of(editor, line, line->cursor) + above;
+    size_t up = row_of(editor, line, line->cursor) + (above > 0 ? (above - 1) / columns() + 1 : 0);
     put("\r");
     if (up > 0)
         printf("\033[%zuA", up);

@@ -22,10 +22,10 @@ enum editor_outcome { EDITOR_LINE, EDITOR_END, EDITOR_WOKEN };
 enum editor_outcome editor_read(struct editor *editor, const char *prompt, bool remember, char **ret_line);
 
 /*
- * Within editor_wake: the cursor goes to the beginning of what is drawn, or `above` lines higher, and all below is erased;
- * then the caller prints whole lines, and has the prompt with what was typed so far drawn again.
+ * Within editor_wake: the cursor goes to the beginning of what is drawn, or of the line of `above` columns before it (0: there
+ * is none), which a terminal made narrower since may have wrapped; all below is erased; then the caller prints whole lines, and has the prompt with what was typed so far drawn again.
  */
-void editor_erase(struct editor *editor, unsigned above);
+void editor_erase(struct editor *editor, size_t above);
 void editor_draw(struct editor *editor);
 /* The terminal has another size, or was given back to us by the shell. */
 void editor_resized(struct editor *editor);

@@ -2,6 +2,7 @@
 
 #include "editor.h"
 #include "limits.h"
+#include "table.h"
 #include "timing.h"
 
 #include <errno.h>
@@ -37,8 +38,9 @@ struct terminal {
     struct queued *first, **last;
     char progress[PROGRESS_SIZE]; /* "": none */
     bool progress_changed;
-    bool progress_drawn; /* on the cursor's line, or, while reading, above the prompt */
-    bool progress_held;  /* no terminal: not printed yet */
+    bool progress_drawn;   /* on the cursor's line, or, while reading, above the prompt */
+    size_t progress_width; /* of what is drawn, in columns */
+    bool progress_held;    /* no terminal: not printed yet */
     bool progress_printed;
     uint64_t progress_ms;
 
@@ -86,6 +88,7 @@ static void draw_progress(struct terminal *terminal)
     snprintf(line, sizeof line, "\r%s\033[K", terminal->progress);
     put(terminal, STDERR_FILENO, line);
     terminal->progress_drawn = true;
+    terminal->progress_width = table_text_width(terminal->progress);
 }
 
 /* Whole lines, at once or as soon as the line being typed is out of the way. */
@@ -139,12 +142,13 @@ static bool on_wake(void *context)
     if (terminal->resized)
         editor_resized(terminal->editor);
     if (terminal->first || terminal->progress_changed || terminal->resized) {
-        editor_erase(terminal->editor, terminal->progress_drawn ? 1 : 0);
+        editor_erase(terminal->editor, terminal->progress_drawn ? terminal->progress_width : 0);
         put_queued(terminal);
         terminal->progress_drawn = terminal->progress[0] != '\0';
         if (terminal->progress_drawn) {
             put(terminal, STDERR_FILENO, terminal->progress);
             put(terminal, STDERR_FILENO, "\n");
+            terminal->progress_width = table_text_width(terminal->progress);
         }
         editor_draw(terminal->editor);
     }

@@ -26,7 +26,7 @@ struct watcher {
 static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_line)
 {
     struct share_progress shared;
-    if (!sharing_progress(watcher->sharing, &shared)) {
+    if (!sharing_progress(watcher->sharing, &shared) || shared.files_found == 0) {
         watcher->hashed_at_ms = 0;
         return false;
     }
@@ -40,8 +40,8 @@ static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_li
     watcher->hashed_bytes = shared.bytes_done;
     watcher->hashed_at_ms = now_ms;
     char tail[64];
-    snprintf(tail, sizeof tail, "%llu of %llu files", (unsigned long long)shared.files_done,
-             (unsigned long long)shared.files_found);
+    snprintf(tail, sizeof tail, "%llu of %llu file%s", (unsigned long long)shared.files_done,
+             (unsigned long long)shared.files_found, shared.files_found == 1 ? "" : "s");
     struct progress progress = {.name = "hashing",
                                 .done_bytes = shared.bytes_done,
                                 .total_bytes = shared.bytes_found,
