@@ -295,3 +295,10 @@ enum err files_lock(int folder_fd, const char *name, int *ret_fd)
     *ret_fd = fd;
     return ERR_OK;
 }
+
+void files_hold_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDONLY); /* gets the lowest number that is free: this one */
+}

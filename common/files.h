@@ -17,6 +17,12 @@
  */
 enum err files_open_beneath(int folder_fd, const char *name, int flags, mode_t mode, int *ret_fd);
 
+/*
+ * First thing in main(): opens /dev/null on those of the descriptors 0 to 2 that are closed, so that no file or socket gets
+ * their number and is read or written as if it were standard input or output.  Writes there go on failing.
+ */
+void files_hold_standard(void);
+
 /* Makes all folders that `name` lies in, below `folder_fd`, and opens the last one. */
 enum err files_make_parents(int folder_fd, const char *name, int *ret_parent_fd);
 

@@ -1,4 +1,5 @@
 #include "arguments.h"
+#include "files.h"
 #include "http_client.h"
 #include "session.h"
 
@@ -37,6 +38,7 @@ int main(int argc, char **argv)
     struct arguments arguments;
     struct why why;
     int status = 0;
+    files_hold_standard();
     use_utf8();
     switch (arguments_parse(argc, argv, getenv("ENXAME_TRACKER"), &arguments, &why)) {
     case ARGUMENTS_HELP:

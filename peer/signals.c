@@ -17,7 +17,10 @@ static void fill(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
+    /* Under nohup it stays ignored; blocked, it would be kept for sigwait(). */
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(set, SIGHUP);
     sigaddset(set, SIGWINCH);
     sigaddset(set, SIGCONT);
     sigaddset(set, SIGUSR2); /* ends the thread */

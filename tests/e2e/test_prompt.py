@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 
 import pexpect
 import pytest
@@ -179,6 +180,7 @@ def test_share_and_unshare(tracker, run_peer, tmp_path):
     before, after = re.split(r"one file\.bin\n(?:.*two\.bin\n)?", result.stdout, 1)
     assert "2 files are shared, 2 of them new" in before
     assert "one file" not in after
+    assert "one file.bin is no longer shared" in result.stderr
 
 
 def test_a_name_of_two_contents_is_refused_and_both_are_listed(tracker, start_peer, run_peer, tmp_path):
@@ -237,6 +239,40 @@ def test_results_that_cannot_be_written_fail(tracker, tmp_path):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(list(map(str, words)), stdout=full, env=programs.environment(tmp_path), check=False)
     assert done.returncode == 1
+
+
+def run_shell(tmp_path, tracker, script):
+    """A line of sh, with $PEER for the program and all that it needs but its commands and its address."""
+    peer = f"{programs.BIN}/peer --tracker {tracker.address} --dir {tmp_path}/closed.d"
+    return subprocess.run(
+        ["sh", "-c", script], env=programs.environment(tmp_path) | {"PEER": peer}, cwd=tmp_path, capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_standard_files_that_are_closed_stay_closed(tracker, tmp_path):
+    # Else what is opened first gets their numbers, and is read for commands, or written over with results.
+    assert run_shell(tmp_path, tracker, "$PEER 127.0.0.1 0 <&-").returncode == 0
+    assert run_shell(tmp_path, tracker, "$PEER -c help 127.0.0.1 0 <&- >&-").returncode == 1
+    done = run_shell(tmp_path, tracker, "$PEER -c nonsense -c status 127.0.0.1 0 <&- 2>&-")
+    assert done.returncode == 1 and done.stdout.startswith("id ") and "nonsense" not in done.stdout
+    assert tracker.client().peers() == []
+
+
+@pytest.mark.parametrize("program", ["tracker --listen 127.0.0.1:0", "peer --daemon --no-tracker 127.0.0.1 0"])
+def test_a_hangup_ends_a_service_cleanly_but_not_under_nohup(tmp_path, program):
+    for before in ("", "trap '' HUP; "):
+        script = f"{before}exec {programs.BIN}/{program}"
+        service = programs.Program("service", ["sh", "-c", script], tmp_path, r" listening on ")
+        service.send(signal.SIGHUP)
+        if before:
+            time.sleep(0.3)
+            assert service.alive
+            service.stop()
+        else:
+            assert service.wait() == 0
+            service.check()
+    assert not list(tmp_path.glob("*.db-wal"))
 
 
 # ---- the prompt ----
@@ -349,7 +385,7 @@ def test_tab_completes_commands_names_and_paths(tracker, seeder, open_prompt, tm
     assert seeder.address in prompt.run("owners share/u\t")
     prompt.run("unshare a\t")
     assert "nothing is shared" in prompt.run("shared")
-    assert "1 files are shared" in prompt.run("share sh\tsub\t")
+    assert "1 file is shared" in prompt.run("share sh\tsub\t")
     # Several: they are shown, and the line stays.
     prompt.child.send("sh\t\t")
     prompt.expect("shared")
