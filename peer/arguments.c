@@ -58,7 +58,7 @@ const char *arguments_help(void)
            "  --daemon               no prompt: serve until SIGTERM\n"
            "  --advertise HOST:PORT  the address to register, where others reach this peer at another one\n"
            "  --allow-host NAME      a further host name that clients may use for this peer; may be repeated\n"
-           "  --no-discover          do not look for others in the local network\n"
+           "  --no-discover          of no effect yet: only trackers are asked for others\n"
            "  -v                     tell more: a line for each chunk, for instance\n"
            "  --version, --help\n"
            "\n"
