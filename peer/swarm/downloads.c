@@ -84,14 +84,15 @@ static bool is_due(struct entry *entry, uint64_t now_ms)
     return true;
 }
 
-/* The entry that is due for a question, or NULL; the lock is held. */
-static struct entry *find_due(struct downloads *downloads, uint64_t now_ms)
+/* Whether an entry is due for a question; the lock is held. */
+static bool find_due(struct downloads *downloads, uint64_t now_ms, struct entry **ret_entry)
 {
     for (size_t i = 0; i < downloads->count; i++) {
-        if (is_due(downloads->entries[i], now_ms))
-            return downloads->entries[i];
+        *ret_entry = downloads->entries[i];
+        if (is_due(*ret_entry, now_ms))
+            return true;
     }
-    return NULL;
+    return false;
 }
 
 /* How long nothing will be due: a download just begun wants its first holders soon; the lock is held. */
@@ -112,9 +113,9 @@ static void *find(void *context)
 
     pthread_mutex_lock(&downloads->lock);
     while (!downloads->stopping) {
-        struct entry *entry = find_due(downloads, timing_now_ms());
+        struct entry *entry;
 
-        if (entry == NULL) {
+        if (!find_due(downloads, timing_now_ms(), &entry)) {
             (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads));
             continue;
         }
