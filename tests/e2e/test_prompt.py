@@ -252,9 +252,9 @@ def run_shell(tmp_path, tracker, script):
 
 def test_standard_files_that_are_closed_stay_closed(tracker, tmp_path):
     # Else what is opened first gets their numbers, and is read for commands, or written over with results.
-    assert run_shell(tmp_path, tracker, "$PEER 127.0.0.1 0 <&-").returncode == 0
-    assert run_shell(tmp_path, tracker, "$PEER -c help 127.0.0.1 0 <&- >&-").returncode == 1
-    done = run_shell(tmp_path, tracker, "$PEER -c nonsense -c status 127.0.0.1 0 <&- 2>&-")
+    assert run_shell(tmp_path, tracker, "exec $PEER 127.0.0.1 0 <&-").returncode == 0
+    assert run_shell(tmp_path, tracker, "exec $PEER -c help 127.0.0.1 0 <&- >&-").returncode == 1
+    done = run_shell(tmp_path, tracker, "exec $PEER -c nonsense -c status 127.0.0.1 0 <&- 2>&-")
     assert done.returncode == 1 and done.stdout.startswith("id ") and "nonsense" not in done.stdout
     assert tracker.client().peers() == []
 
