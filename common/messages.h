@@ -50,6 +50,8 @@ struct register_request {
     uint8_t id[HASH_SIZE];
     uint8_t instance[INSTANCE_SIZE]; /* 32 hex digits on the wire */
     bool has_instance;
+    uint8_t previous[INSTANCE_SIZE]; /* the instance of an earlier start, which has ended for certain */
+    bool has_previous;
     struct address address; /* host unspecified where absent */
     struct address *more;   /* "addresses": further ones of the same peer, "host:port" each; at most 16 */
     size_t more_count;

@@ -36,6 +36,7 @@ enum err register_request_parse(const char *text, size_t length, struct register
     json_t *root = reader_open(text, length, &reader, why);
     reader_hex(&reader, "id", NEED_REQUIRED, HASH_SIZE, ret->id);
     ret->has_instance = reader_hex(&reader, "instance", NEED_OPTIONAL, INSTANCE_SIZE, ret->instance);
+    ret->has_previous = reader_hex(&reader, "previous", NEED_OPTIONAL, INSTANCE_SIZE, ret->previous);
     reader_address(&reader, NEED_OPTIONAL, &ret->address);
     ret->more = reader_list(&reader, "addresses", NEED_OPTIONAL, &addresses, &ret->more_count, NULL);
     ret->files.items = reader_list(&reader, "files", NEED_OPTIONAL, &messages_records, &ret->files.count, NULL);
@@ -51,6 +52,8 @@ char *register_request_format(const struct register_request *request)
     writer_hex(&writer, "id", request->id, HASH_SIZE);
     if (request->has_instance)
         writer_hex(&writer, "instance", request->instance, INSTANCE_SIZE);
+    if (request->has_previous)
+        writer_hex(&writer, "previous", request->previous, INSTANCE_SIZE);
     writer_address(&writer, &request->address);
     if (request->more_count > 0)
         writer_list(&writer, "addresses", request->more, request->more_count, format_address);

@@ -59,7 +59,9 @@ bool session_share(struct session *session, const char *const *paths, size_t cou
 
 static void share_arguments(struct session *session, bool *failed)
 {
-    enum err err = library_share_downloads(session->library);
+    enum err err = library_share_downloads(session->library, false);
+    if (!err)
+        err = sharing_start_downloads(session->sharing);
     if (err)
         log_warn("finished downloads are not shared: %s", err_name(err));
     if (session->arguments->path_count > 0 &&

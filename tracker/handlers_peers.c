@@ -121,14 +121,32 @@ static void submit(struct change *change)
     }
 }
 
-/* What others will dial: the claimed host where it is believable, else the request's source. */
-static bool settle_address(struct http_request *request, struct address *address)
+/*
+ * A peer that serves on a wildcard beside the tracker comes from 127.0.0.1, where nobody else reaches it: then the first of
+ * its further addresses that others may dial.
+ */
+static void take_reachable(struct register_request *registration, const struct address *source)
+{
+    struct address nowhere = {0};
+    registration->address = (struct address){.port = registration->address.port};
+    memcpy(registration->address.ip, source->ip, sizeof source->ip);
+    if (!address_is_loopback(source))
+        return;
+    for (size_t i = 0; i < registration->more_count; i++) {
+        if (address_believable(&registration->more[i], &nowhere)) {
+            registration->address = registration->more[i];
+            return;
+        }
+    }
+}
+
+/* What others will dial: the claimed host where it is believable; where none is claimed, the request's source. */
+static bool settle_address(struct http_request *request, struct register_request *registration)
 {
     const struct address *source = http_request_source(request);
-    uint16_t port = address->port;
+    struct address *address = &registration->address;
     if (address_is_unspecified(address)) {
-        *address = *source;
-        address->port = port;
+        take_reachable(registration, source);
         return true;
     }
     if (address_believable(address, source))
@@ -152,7 +170,7 @@ void handlers_peers_register(void *context, struct http_request *request)
     struct register_request *registration = &change->registration;
     if (register_request_parse(body, length, registration, &why) != ERR_OK)
         reply_invalid(request, &why);
-    else if (authorized(request, registration->id) && settle_address(request, &registration->address)) {
+    else if (authorized(request, registration->id) && settle_address(request, registration)) {
         change->job.write.registration = registration;
         change->job.items += registration->files.count;
         change->job.bytes += length;

@@ -51,10 +51,14 @@ static enum err find_peer(struct store *store, const uint8_t id[static HASH_SIZE
     return query_end(&query);
 }
 
-static bool same_instance(const struct peer_row *peer, const struct register_request *request)
+/* Whether the request comes from the instance that is registered, or from one that knows that this one has ended. */
+static bool is_successor(const struct peer_row *peer, const struct register_request *request)
 {
-    return peer->has_instance == request->has_instance &&
-           (!peer->has_instance || memcmp(peer->instance, request->instance, sizeof peer->instance) == 0);
+    if (!peer->has_instance)
+        return !request->has_instance;
+    if (request->has_instance && memcmp(peer->instance, request->instance, sizeof peer->instance) == 0)
+        return true;
+    return request->has_previous && memcmp(peer->instance, request->previous, sizeof peer->instance) == 0;
 }
 
 /* Takes the row's id away: it is in no list any more, and sweeps remove what it held. */
@@ -138,7 +142,7 @@ static enum err apply_register(struct store *store, struct store_write *write)
     if (err != ERR_OK)
         return err;
     bool alive = peer.key && peer.seen_ms > store_sqlite_lapsed(store);
-    if (alive && !same_instance(&peer, request) && !address_equal(&peer.address, &request->address))
+    if (alive && !is_successor(&peer, request) && !address_equal(&peer.address, &request->address))
         return ERR_CONFLICT;
     struct key_set *old = calloc(1, sizeof *old);
     if (!old)

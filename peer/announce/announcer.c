@@ -21,7 +21,9 @@
 struct announcer {
     struct announcer_options options;
     struct tracker_client *client;
-    uint8_t instance[INSTANCE_SIZE];
+    uint8_t instance[INSTANCE_SIZE], previous[INSTANCE_SIZE];
+    bool has_previous; /* `previous` is the instance of the last start */
+    bool kept;         /* `instance` is in the state */
     pthread_t thread;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -159,6 +161,17 @@ static enum err next_news(struct announcer *announcer, struct files_request *ret
     return err;
 }
 
+/* So that the next start can tell the tracker that this one has ended. */
+static void keep_instance(struct announcer *announcer)
+{
+    if (announcer->kept)
+        return;
+    enum err err = state_save_instance(announcer->options.state, announcer->instance);
+    if (err)
+        log_debug("the instance could not be kept: %s", err_name(err));
+    announcer->kept = !err;
+}
+
 static void register_now(struct announcer *announcer)
 {
     const struct announcer_options *options = &announcer->options;
@@ -177,6 +190,8 @@ static void register_now(struct announcer *announcer)
                                            .files = news.add};
         memcpy(request.id, state_identity(options->state)->id, HASH_SIZE);
         memcpy(request.instance, announcer->instance, INSTANCE_SIZE);
+        memcpy(request.previous, announcer->previous, INSTANCE_SIZE);
+        request.has_previous = announcer->has_previous;
         announcer->perhaps_known = true;
         err = tracker_register(announcer->client, &request, &answer, &why);
     }
@@ -188,6 +203,7 @@ static void register_now(struct announcer *announcer)
         failed(announcer, err, &why);
     } else {
         log_debug("registered with %zu files", news.add.count);
+        keep_instance(announcer);
         announcer->believed = answer.files;
         announcer->drifted = 0;
         succeeded(announcer, &answer, true);
@@ -352,6 +368,7 @@ enum err announcer_start(const struct announcer_options *options, struct announc
         free(announcer);
         return ERR_NOMEM;
     }
+    announcer->has_previous = state_last_instance(options->state, announcer->previous);
     enum err err = identity_random(announcer->instance, INSTANCE_SIZE);
     announcer->client = tracker_client_new(options->trackers, options->clock, state_identity(options->state));
     if (!err && !announcer->client)

@@ -43,10 +43,11 @@ enum err library_share(struct library *library, const char *const *paths, size_t
                        share_progress_callback *progress, void *context, struct share_result *ret);
 
 /*
- * Shares the finished downloads of earlier starts whose files are still what was downloaded; hashes those that may have
- * changed.  Rows whose file is gone or has another content are forgotten, with a notice.  Blocks like library_share().
+ * Shares the finished downloads of earlier starts whose files are still what was downloaded.  Those that may have changed
+ * are hashed first, which blocks like library_share(), or, without `hash`, left for another call.  Rows whose file is gone
+ * or has another content are forgotten, with a notice.
  */
-enum err library_share_downloads(struct library *library);
+enum err library_share_downloads(struct library *library, bool hash);
 
 /*
  * Stops sharing all rows of that name, or of that content where name is NULL; ERR_NOT_FOUND.  A finished download that is

@@ -289,7 +289,7 @@ static void note_download(struct library *library, const struct download_row *ro
         log_warn("%s: %s", row->target, reason_of(err));
 }
 
-static enum err share_rows(struct library *library, const struct download_row *rows, size_t count)
+static enum err share_rows(struct library *library, const struct download_row *rows, size_t count, bool hash)
 {
     struct intake_item *items = calloc(count + 1, sizeof *items);
     const struct download_row **origins = calloc(count + 1, sizeof(const struct download_row *));
@@ -305,16 +305,16 @@ static enum err share_rows(struct library *library, const struct download_row *r
     }
     enum err err = items && origins ? ERR_OK : ERR_NOMEM;
     library_tell(library);
-    if (left > 0)
+    if (hash && left > 0)
         library_take_in(library, items, left, NULL);
-    for (size_t i = 0; i < left; i++)
+    for (size_t i = 0; hash && i < left; i++)
         note_download(library, origins[i], items[i].err);
     free(items);
     free(origins);
     return err;
 }
 
-enum err library_share_downloads(struct library *library)
+enum err library_share_downloads(struct library *library, bool hash)
 {
     struct download_row *rows = NULL;
     size_t count = 0;
@@ -322,7 +322,7 @@ enum err library_share_downloads(struct library *library)
         return ERR_CANCELLED;
     enum err err = state_list_downloads(library->state, &rows, &count);
     if (!err)
-        err = share_rows(library, rows, count);
+        err = share_rows(library, rows, count, hash);
     while (count > 0)
         download_row_free(&rows[--count]);
     free(rows);

@@ -6,6 +6,7 @@ struct sharing_job {
     struct sharing_job *next;
     struct sharing *sharing;
     pthread_t thread;
+    bool is_downloads; /* finished ones instead of paths */
     char **paths;
     size_t count;
     bool done;
@@ -70,8 +71,10 @@ static void *run(void *context)
 {
     struct sharing_job *job = context;
     struct share_result result = {0};
-    enum err err =
-        library_share(job->sharing->library, (const char *const *)job->paths, job->count, on_progress, job, &result);
+    struct library *library = job->sharing->library;
+    enum err err = job->is_downloads
+                       ? library_share_downloads(library, true)
+                       : library_share(library, (const char *const *)job->paths, job->count, on_progress, job, &result);
     pthread_mutex_lock(&job->sharing->lock);
     job->result = result;
     job->err = err;
@@ -102,11 +105,9 @@ static struct sharing_job *job_new(struct sharing *sharing, const char *const *p
     return NULL;
 }
 
-enum err sharing_start(struct sharing *sharing, const char *const *paths, size_t count, struct sharing_job **ret_job)
+/* Takes the job over, also on an error. */
+static enum err start(struct sharing *sharing, struct sharing_job *job)
 {
-    struct sharing_job *job = job_new(sharing, paths, count);
-    if (!job)
-        return ERR_NOMEM;
     pthread_mutex_lock(&sharing->lock);
     bool started = pthread_create(&job->thread, NULL, run, job) == 0;
     if (started) {
@@ -118,8 +119,22 @@ enum err sharing_start(struct sharing *sharing, const char *const *paths, size_t
         job_free(job);
         return ERR_NOMEM;
     }
-    *ret_job = job;
     return ERR_OK;
+}
+
+enum err sharing_start(struct sharing *sharing, const char *const *paths, size_t count, struct sharing_job **ret_job)
+{
+    *ret_job = job_new(sharing, paths, count);
+    return *ret_job ? start(sharing, *ret_job) : ERR_NOMEM;
+}
+
+enum err sharing_start_downloads(struct sharing *sharing)
+{
+    struct sharing_job *job = job_new(sharing, NULL, 0);
+    if (!job)
+        return ERR_NOMEM;
+    job->is_downloads = true;
+    return start(sharing, job);
 }
 
 bool sharing_wait(struct sharing_job *job, uint64_t timeout_ms, enum err *ret_err, struct share_result *ret)

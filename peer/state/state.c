@@ -314,3 +314,20 @@ bool state_was_copied(const struct state *state)
 {
     return state->copied;
 }
+
+bool state_last_instance(const struct state *state, uint8_t ret_instance[static INSTANCE_SIZE])
+{
+    char *text = NULL;
+    size_t length = 0;
+    bool known = files_read(state->folder_fd, "instance", SMALL_FILE_MAX, &text, &length) == ERR_OK &&
+                 hex_decode(text, INSTANCE_SIZE, ret_instance);
+    free(text);
+    return known;
+}
+
+enum err state_save_instance(const struct state *state, const uint8_t instance[static INSTANCE_SIZE])
+{
+    char text[2 * INSTANCE_SIZE + 1];
+    hex_encode(instance, INSTANCE_SIZE, text);
+    return files_write_atomically(state->folder_fd, "instance", text, 2 * INSTANCE_SIZE, 0600);
+}

@@ -5,6 +5,7 @@
  *   DIR/.enxame/lock       held while a peer uses DIR
  *   DIR/.enxame/secret     64 hex digits, mode 0600
  *   DIR/.enxame/place      machine-id, device and inode of the folder: a copied folder gets a new identity
+ *   DIR/.enxame/instance   32 hex digits: the start that a tracker knows of
  *   DIR/.enxame/state.db   the database
  *   DIR/.enxame/parts/     bytes of unfinished downloads
  *
@@ -37,6 +38,13 @@ int state_dir_fd(const struct state *state);
 const struct identity *state_identity(const struct state *state);
 /* Whether this start made a new identity although DIR was in use before: it had been copied. */
 bool state_was_copied(const struct state *state);
+
+/*
+ * The instance under which this folder's peer registered last.  As the folder is locked and a copied one gets a new
+ * identity, that instance has ended.  False where there is none.
+ */
+bool state_last_instance(const struct state *state, uint8_t ret_instance[static INSTANCE_SIZE]);
+enum err state_save_instance(const struct state *state, const uint8_t instance[static INSTANCE_SIZE]);
 
 uint64_t state_clock(struct state *state);
 enum err state_save_clock(struct state *state, uint64_t clock);

@@ -159,6 +159,8 @@ static enum err recover(struct part_file *part, const atomic_bool *stop)
         free(buffer);
         return ERR_NOMEM;
     }
+    /* What could not be synced may still be cached, and look right: only what the disk has counts. */
+    (void)posix_fadvise(part->fd, 0, 0, POSIX_FADV_DONTNEED);
     while (index < part->count) {
         off_t data;
 

@@ -101,6 +101,8 @@ enum fault swarm_fault_of(const struct http_result *result)
         return FAULT_UNREACHABLE;
     case ERR_TIMEOUT:
         return FAULT_SLOW;
+    case ERR_NOMEM: /* ours */
+        return FAULT_BUSY;
     default:
         return FAULT_PROTOCOL;
     }

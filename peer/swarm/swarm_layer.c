@@ -126,6 +126,7 @@ void swarm_layer_step(struct swarm *swarm)
     for (size_t i = 0; i < swarm->remote_count && swarm->failure == ERR_OK; i++) {
         struct remote *remote = swarm->remotes[i];
 
+        possible += remote->state == REMOTE_NEW || remote->state == REMOTE_ASKED;
         if (remote->state != REMOTE_READY || remote->layer_transfer != NULL)
             continue;
         if (remote->layer_refused == swarm->chunk_size) {

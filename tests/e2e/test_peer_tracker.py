@@ -1,6 +1,8 @@
 """A peer and its trackers: registration, heartbeats, failover, and trackers that restart, forget or refuse."""
 
+import json
 import socket
+import subprocess
 
 import pytest
 
@@ -57,10 +59,22 @@ def test_an_advertised_address_is_registered(tracker, start_peer):
     wait_until(lambda: [peer["port"] for peer in tracker.client().peers()] == [4242])
 
 
-def test_a_peer_on_a_wildcard_is_known_by_the_address_it_comes_from(tracker, start_peer):
+def test_a_peer_on_a_wildcard_beside_the_tracker_is_known_by_an_address_that_others_reach(tracker, start_peer):
     peer = start_peer(tracker=tracker, host="0.0.0.0")
-    wait_until(lambda: peer.short_id in ids(tracker))
-    assert tracker.client().peers()[0]["host"] == "127.0.0.1"
+    (row,) = wait_until(lambda: tracker.client().peers())
+    links = json.loads(subprocess.check_output(["ip", "-json", "addr", "show", "up", "scope", "global"]))
+    addresses = [one["local"] for link in links for one in link.get("addr_info", []) if "local" in one]
+    assert row["port"] == peer.port
+    assert row["host"] in addresses or (row["host"] == "127.0.0.1" and not addresses)
+
+
+def test_after_kill_9_the_next_start_takes_the_place_of_the_last_at_once(tracker, start_peer, tmp_path):
+    first = start_peer(tracker=tracker, dir=tmp_path / "peer")
+    wait_until(lambda: tracker.client().peers())
+    first.kill()
+    second = start_peer(tracker=tracker, dir=tmp_path / "peer")
+    assert second.port != first.port
+    wait_until(lambda: [row["port"] for row in tracker.client().peers()] == [second.port], 5)
 
 
 def test_heartbeats_keep_a_peer_known(fast_tracker, start_peer):

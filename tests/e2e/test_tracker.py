@@ -112,6 +112,28 @@ def test_one_root_of_two_sizes_is_two_contents(tracker):
 # ---- who may change what ----
 
 
+def test_who_names_the_instance_that_ended_takes_its_place(start_tracker):
+    peer = start_tracker().client()
+    first, second, third = "1" * 32, "2" * 32, "3" * 32
+    peer.register(7001, host="127.0.0.1", instance=first)
+    peer.register(7002, host="127.0.0.1", instance=second, previous=first)
+    assert [row["port"] for row in peer.peers()] == [7002]
+    # A clone of the first start knows the same earlier instance, but that is no longer the one that is registered.
+    assert expect_problem(
+        peer.try_register(7003, host="127.0.0.1", instance=third, previous=first), 409
+    ).endswith(":peer-elsewhere")
+
+
+def test_a_peer_beside_the_tracker_is_listed_by_an_address_that_others_reach(tracker):
+    peer = tracker.client()
+    peer.register(7001, addresses=["127.0.0.1:7001", "[fe80::1]:7001", "192.0.2.7:7001", "192.0.2.8:7001"])
+    assert [row["host"] for row in peer.peers()] == ["192.0.2.7"]
+    peer.register(7001, addresses=["127.0.0.1:7001"])
+    assert [row["host"] for row in peer.peers()] == ["127.0.0.1"]
+    peer.register(7001, host="127.0.0.1", addresses=["192.0.2.7:7001"])  # what was claimed counts
+    assert [row["host"] for row in peer.peers()] == ["127.0.0.1"]
+
+
 def test_another_instance_at_another_address_waits_until_the_old_one_lapses(start_tracker):
     peer = start_tracker("--heartbeat", "1", "--expire", "2").client()
     first, second = "11" * 16, "22" * 16

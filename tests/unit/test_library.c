@@ -513,7 +513,7 @@ static void finished_downloads_are_shared_again_unless_they_changed(void **unuse
     unfinished.target = strdup(in_folder("dir/later"));
     assert_int_equal(state_add_download(state, &unfinished), ERR_OK);
     download_row_free(&unfinished);
-    assert_int_equal(library_share_downloads(library), ERR_OK);
+    assert_int_equal(library_share_downloads(library, true), ERR_OK);
     assert_true(is_served("whole"));
     assert_int_equal(state_count_shares(state), 1);
     assert_int_equal(count_rows(), 2);
@@ -521,7 +521,7 @@ static void finished_downloads_are_shared_again_unless_they_changed(void **unuse
     assert_true(was_logged("same size has another content now"));
     assert_true(was_logged("gone is gone"));
     assert_int_equal(library_unshare(library, "whole", NULL), ERR_OK);
-    assert_int_equal(library_share_downloads(library), ERR_OK);
+    assert_int_equal(library_share_downloads(library, true), ERR_OK);
     assert_int_equal(state_count_shares(state), 0);
 }
 
