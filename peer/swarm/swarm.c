@@ -368,6 +368,37 @@ static void begin_anew(struct remote *remote, const struct peer_record *record)
     set_state(remote, REMOTE_NEW);
 }
 
+/*
+ * A place for a new holder, or NULL.  Where the list is full one gives way that was of no use; where as many as may are
+ * asked at a time, one that has nothing gives way to one that has all: a crowd of beginners must not keep the seeder out.
+ */
+static struct remote *find_place(struct swarm *swarm, const struct peer_record *record)
+{
+    bool crowded = swarm->progress.usable >= HOLDERS_MAX;
+
+    if (!crowded && swarm->remote_count < REMOTES_MAX) {
+        struct remote *remote = calloc(1, sizeof *remote);
+
+        if (remote != NULL)
+            swarm->remotes[swarm->remote_count++] = remote;
+        return remote;
+    }
+    for (size_t i = 0; i < swarm->remote_count; i++) {
+        struct remote *remote = swarm->remotes[i];
+        bool empty =
+            remote->state == REMOTE_READY && !remote->complete && remote->in_flight == 0 && remote->raw.bitmap.set == 0;
+
+        if (remote->report.chunks > 0 || (crowded ? !record->complete || !empty : remote->state != REMOTE_DROPPED))
+            continue;
+        cancel_all(remote);
+        have_answer_free(&remote->raw);
+        bitmap_free(&remote->have);
+        *remote = (struct remote){0};
+        return remote;
+    }
+    return NULL;
+}
+
 /* The lock is held. */
 static void take_offer(struct swarm *swarm, const struct peer_record *record, uint64_t now_ms)
 {
@@ -383,17 +414,15 @@ static void take_offer(struct swarm *swarm, const struct peer_record *record, ui
             begin_anew(remote, record);
         return;
     }
-    if (swarm->remote_count == REMOTES_MAX || swarm->progress.usable >= HOLDERS_MAX ||
-        bans_has(swarm->options.bans, record->id, &swarm->content, now_ms))
+    if (bans_has(swarm->options.bans, record->id, &swarm->content, now_ms))
         return;
-    remote = calloc(1, sizeof *remote);
+    remote = find_place(swarm, record);
     if (remote == NULL)
         return;
     remote->swarm = swarm;
     remote->record = *record;
     remote->report.address = record->address;
     memcpy(remote->report.id, record->id, HASH_SIZE);
-    swarm->remotes[swarm->remote_count++] = remote;
     swarm->progress.usable++;
 }
 

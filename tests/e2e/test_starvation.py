@@ -44,6 +44,20 @@ def test_slow_holders_do_not_take_up_all_the_room_for_chunks(tracker, start_shel
             assert holder_rows(shell.out())[good.address][0] == 3
 
 
+def test_a_crowd_that_has_nothing_yet_does_not_keep_the_seeder_out(tracker, start_shell):
+    content = Content.random(MIB, seed=9, name="file")
+    with contextlib.ExitStack() as stack:
+        crowd = [FakeHolder(content, tracker=tracker.address, held=set()) for _ in range(70)]
+        for one in crowd:
+            stack.enter_context(one)
+        shell = start_shell(tracker=tracker)
+        shell.say("download file")
+        wait_until(lambda: sum(one.requests["have"] > 0 for one in crowd) >= 64)
+        stack.enter_context(FakeHolder(content, tracker=tracker.address))
+        assert shell.end(60) == 0, shell.log()
+        assert (shell.dir / "file").read_bytes() == content.data
+
+
 def test_the_last_chunk_is_not_left_to_slow_holders(tracker, start_shell):
     content = Content.random(MIB, seed=8, name="file")
     with (
