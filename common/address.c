@@ -111,6 +111,8 @@ enum err address_check_endpoint(const char *text, struct why *why)
     bool literal = form != FORM_BROKEN && address_parse_host(host, 0, &address);
     bool valid =
         form == FORM_BRACKETS ? literal && strchr(host, ':') : form == FORM_PLAIN && (literal || is_host_name(host));
+    if (strstr(text, "://") != NULL)
+        return why_set(why, ERR_INVALID, "must be host:port alone, without http:// or a path");
     if (!valid)
         return why_set(why, ERR_INVALID, "must be host:port, such as 192.0.2.1:5000, [::1]:5000 or tracker.lan:5000");
     if (!address_parse_port(port_text, &port) || port == 0)

@@ -251,8 +251,8 @@ static void print_tracker(struct session *session)
     }
     announcer_status(session->announcer, &status);
     if (status.registered)
-        terminal_print(session->terminal, "tracker    %s, registered with %llu files\n", status.tracker,
-                       (unsigned long long)status.files);
+        terminal_print(session->terminal, "tracker    %s, registered with %llu file%s\n", status.tracker,
+                       (unsigned long long)status.files, status.files == 1 ? "" : "s");
     else
         terminal_print(session->terminal, "tracker    %s, not registered%s%s\n", status.tracker,
                        status.trouble.text[0] ? ": " : "", status.trouble.text);
@@ -296,7 +296,8 @@ bool command_status(struct session *session, char *const *words, size_t count)
         terminal_print(session->terminal, "registers  %s\n", address);
     }
     print_tracker(session);
-    terminal_print(session->terminal, "downloads  %s\nshared     %zu files\n", state_dir(session->state),
-                   state_count_shares(session->state));
+    size_t shared = state_count_shares(session->state);
+    terminal_print(session->terminal, "downloads  %s\nshared     %zu file%s\n", state_dir(session->state), shared,
+                   shared == 1 ? "" : "s");
     return print_downloads(session);
 }

@@ -226,6 +226,9 @@ bool command_resolve(struct session *session, const char *word, struct listing_r
         (void)command_fail(session, "%s", why.text);
     else if (matches.count == 0 && target.kind == TARGET_NUMBER)
         (void)command_fail(session, "the last listing has no row %s, and no file has that name", word);
+    else if (matches.count == 0 && word[strspn(word, "0123456789abcdefABCDEF")] == '\0')
+        (void)command_fail(session, "nobody has \"%s\"; of a root, at least %u digits are needed", word,
+                           ROOT_DIGITS_MIN);
     else if (matches.count == 0)
         (void)command_fail(session, "nobody has \"%s\"; \"search\" lists what there is", word);
     else

@@ -3,8 +3,6 @@
 #include "limits.h"
 #include "units.h"
 
-#define PREFIX_MIN 6u
-
 void listing_clear(struct listing *listing)
 {
     for (size_t i = 0; i < listing->count; i++)
@@ -41,14 +39,14 @@ const struct listing_row *listing_get(const struct listing *listing, uint64_t nu
 static bool take_prefix(const char *word, char ret_prefix[static HASH_HEX + 1])
 {
     size_t length = strlen(word);
-    if (length < PREFIX_MIN || length > HASH_HEX)
+    if (length < ROOT_DIGITS_MIN || length > HASH_HEX)
         return false;
     for (size_t i = 0; i < length; i++) {
         char letter = word[i];
         ret_prefix[i] = letter >= 'A' && letter <= 'F' ? (char)(letter - 'A' + 'a') : letter;
     }
     ret_prefix[length] = '\0';
-    return hex_is_prefix(ret_prefix, PREFIX_MIN);
+    return hex_is_prefix(ret_prefix, ROOT_DIGITS_MIN);
 }
 
 enum err listing_parse_target(const char *word, struct target *ret, struct why *why)

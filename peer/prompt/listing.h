@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* How much of a root must be typed. */
+#define ROOT_DIGITS_MIN 6u
+
 struct listing_row {
     char *name; /* owned */
     struct content content;

@@ -251,6 +251,7 @@ enum err downloads_new(const struct downloads_options *options, struct downloads
         return ERR_NOMEM;
     downloads->options = *options;
     bans_init(&downloads->bans);
+    part_file_clean(options->state);
     (void)pthread_mutex_init(&downloads->lock, NULL);
     (void)timing_condition_init(&downloads->changed);
     if (options->trackers != NULL) {

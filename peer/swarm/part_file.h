@@ -65,4 +65,7 @@ void part_file_discard(const struct state *state, uint64_t number);
 /* Its hashes for the state: the finest layer that is known. */
 enum err part_file_hashed(struct part_file *part, struct hashed *ret);
 
+/* Removes the part files of downloads that the state does not know or has finished; before any is opened. */
+void part_file_clean(struct state *state);
+
 #endif

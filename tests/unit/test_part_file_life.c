@@ -430,12 +430,62 @@ static void a_full_disk_shows_at_the_beginning(void **state)
     assert_int_equal(status, 0);
 }
 
+static char *part_path_of(const char *name)
+{
+    char *path = NULL;
+
+    assert_true(asprintf(&path, "%s/.enxame/parts/%s", part_folder, name) > 0);
+    return path;
+}
+
+static void make_empty(const char *name)
+{
+    char *path = part_path_of(name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    free(path);
+}
+
+static bool part_exists(const char *name)
+{
+    char *path = part_path_of(name);
+    bool exists = access(path, F_OK) == 0;
+
+    free(path);
+    return exists;
+}
+
+static void bytes_that_no_download_will_use_are_removed(void **state)
+{
+    struct part_file *part = part_open_with_layer();
+    char own[24];
+
+    (void)state;
+    assert_int_equal(part_write(part, 1), ERR_OK);
+    assert_int_equal(part_file_flush(part), ERR_OK);
+    part_file_release(part);
+    (void)snprintf(own, sizeof own, "%llu", (unsigned long long)part_number);
+    make_empty("999");
+    make_empty("notes.txt");
+    part_file_clean(part_state);
+    assert_true(part_exists(own));
+    assert_false(part_exists("999"));
+    assert_true(part_exists("notes.txt")); /* no name of ours */
+
+    assert_int_equal(state_finish_download(part_state, part_number), ERR_OK);
+    part_file_clean(part_state);
+    assert_false(part_exists(own));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, part_set_up, part_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(recorded_chunks_are_trusted),
+        TEST(bytes_that_no_download_will_use_are_removed),
         TEST(chunks_are_recorded_by_themselves),
         TEST(unrecorded_chunks_are_hashed_and_kept),
         TEST(a_killed_peer_goes_on_where_it_was),
