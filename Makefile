@@ -122,7 +122,8 @@ headers := $(wildcard common/*.h tracker/*.h $(rooms:%=%*.h))
 hdr-check: $(patsubst %,$(out)/hdr/%.ok,$(headers))
 $(out)/hdr/%.ok: % $(out)/flags
 	@mkdir -p $(@D)
-	$(call quiet,HDR,$<)$(CC) $(all_cflags) $(includes) -Werror -fsyntax-only -x c $< && touch $@
+	$(call quiet,HDR,$<)printf '#include "%s"\n' $< | $(CC) $(all_cflags) -iquote . $(includes) -Werror -fsyntax-only \
+		-x c - && touch $@
 
 sources := $(wildcard common/*.c tracker/*.c $(rooms:%=%*.c))
 tests_c := $(wildcard tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h)

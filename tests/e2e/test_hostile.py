@@ -156,7 +156,7 @@ def test_evil_names_from_a_tracker_never_lead_out_of_dir(run_peer, tmp_path):
     landed = {one for one in everything_below(home) if not one.startswith(".enxame")}
     assert landed == {content.root for content in contents}  # a content without a usable name has its root as name
     assert {one for one in everything_below(home / ".enxame")} <= {
-        "lock", "secret", "place", "state.db", "state.db-wal", "state.db-shm", "parts",
+        "lock", "secret", "place", "instance", "state.db", "state.db-wal", "state.db-shm", "parts",
     }  # fmt: skip
 
 
