@@ -114,7 +114,7 @@ def test_peers_status_and_shared(tracker, seeder, run_peer, tmp_path):
     path = random_file(tmp_path / "own.bin", 5)
     result = run_peer(["list", "status", "shared"], tracker=tracker, files=[path]).ok()
     assert any(row[:3] == [seeder.short_id, seeder.address, "3"] for row in rows(result.stdout))
-    assert "registered with 1 files" in result.stdout and str(result.dir) in result.stdout
+    assert "registered with 1 file\n" in result.stdout and str(result.dir) in result.stdout
     assert re.search(r"1 +5 B +[0-9a-f]{12} +all +own\.bin", result.stdout)
 
 
