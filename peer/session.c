@@ -111,6 +111,26 @@ static void greet(struct session *session)
     terminal_message(session->terminal, line);
 }
 
+/* Who leaves should know what becomes of the downloads. */
+static void take_leave(struct session *session)
+{
+    struct download_report *reports = NULL;
+    size_t count = 0, unfinished = 0;
+    char line[80];
+    if (downloads_list(session->downloads, &reports, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        unfinished += reports[i].state != DOWNLOAD_DONE && reports[i].state != DOWNLOAD_FAILED;
+        download_report_free(&reports[i]);
+    }
+    free(reports);
+    if (unfinished == 0)
+        return;
+    snprintf(line, sizeof line, "%zu unfinished download%s will go on at the next start", unfinished,
+             unfinished == 1 ? "" : "s");
+    terminal_message(session->terminal, line);
+}
+
 static int run_prompt(struct session *session)
 {
     char path[4200], line[64];
@@ -135,6 +155,7 @@ static int run_prompt(struct session *session)
         (void)commands_run(session, typed);
         free(typed);
     }
+    take_leave(session);
     return 0;
 }
 

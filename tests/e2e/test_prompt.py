@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 import programs
-from client import Content
+from client import Content, FakeHolder
 from fake_tracker import FakeTracker
 from programs import random_file, sha256_file, wait_until
 
@@ -341,6 +341,18 @@ def test_a_person_searches_and_downloads_in_the_background(tracker, seeder, open
     assert sha256_file(prompt.dir / "share/arq1.txt") == sha256_file(tmp_path / "share/arq1.txt")
     assert prompt.end() == 0
     assert {peer["id"][:8] for peer in tracker.client().peers()} == {seeder.short_id}
+
+
+def test_who_leaves_hears_that_a_download_will_go_on(tracker, open_prompt):
+    content = Content.random(1 << 20, seed=3, name="file")
+    with FakeHolder(content, tracker=tracker.address) as holder:
+        holder.fail("silent", on=("data",))
+        prompt = open_prompt(tracker)
+        prompt.child.send("download file\r")
+        wait_until(lambda: holder.requests["data"])
+        prompt.child.send("\x04")
+        prompt.expect("1 unfinished download will go on at the next start")
+        assert prompt.end("") == 0
 
 
 def test_the_greeting_says_who_and_where(tracker, open_prompt, tmp_path):
