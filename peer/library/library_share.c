@@ -4,6 +4,7 @@
 #include "log.h"
 #include "scan.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,11 +174,12 @@ static enum err found_file(void *context, const char *path, const char *name, co
     return ERR_OK;
 }
 
-static void hash_spooled(struct sharing *sharing)
+static enum err hash_spooled(struct sharing *sharing)
 {
     if (!sharing->spool)
-        return;
-    rewind(sharing->spool);
+        return ERR_OK;
+    if (fseek(sharing->spool, 0, SEEK_SET) != 0) /* what is still buffered did not fit on the disk */
+        return err_from_errno(errno);
     while (!atomic_load(&sharing->library->stop)) {
         while (sharing->count < LIBRARY_BATCH && unspool_item(sharing, &sharing->items[sharing->count]))
             sharing->count++;
@@ -187,6 +189,7 @@ static void hash_spooled(struct sharing *sharing)
         note_results(sharing, sharing->items, sharing->count);
         clear_batch(sharing);
     }
+    return ERR_OK;
 }
 
 /* ---- arguments ---- */
@@ -226,7 +229,7 @@ static enum err share_all(struct sharing *sharing, const char *const *paths, siz
     enum err err = sharing->items && sharing->stamps ? walk_all(sharing, paths, count) : ERR_NOMEM;
     if (!err) {
         flush_batch(sharing);
-        hash_spooled(sharing);
+        err = hash_spooled(sharing);
     }
     if (atomic_load(&sharing->library->stop))
         err = ERR_CANCELLED;
