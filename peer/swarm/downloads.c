@@ -342,6 +342,7 @@ static enum err check_target(const char *target, const struct content *content, 
 {
     struct stat status;
 
+    /* After resolve() it never is NULL; analysers do not see that. */
     if (target == NULL || lstat(target, &status) != 0)
         return ERR_OK;
     if (S_ISREG(status.st_mode) && (uint64_t)status.st_size == content->size)
