@@ -107,13 +107,15 @@ static enum err add_trackers(struct arguments *arguments, const char *list, stru
     return err;
 }
 
+bool arguments_parse_chunk_size(const char *text, uint64_t *ret)
+{
+    *ret = 0;
+    return strcmp(text, "auto") == 0 || (units_parse_size(text, ret) && merkle_is_chunk_size(*ret));
+}
+
 static enum err set_chunk_size(struct arguments *arguments, const char *value, struct why *why)
 {
-    if (strcmp(value, "auto") == 0) {
-        arguments->chunk_size = 0;
-        return ERR_OK;
-    }
-    if (!units_parse_size(value, &arguments->chunk_size) || !merkle_is_chunk_size(arguments->chunk_size))
+    if (!arguments_parse_chunk_size(value, &arguments->chunk_size))
         return bad(why, "--chunk-size", value, "must be a power of two from 16K to 16M, or auto");
     return ERR_OK;
 }

@@ -28,6 +28,9 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
                                        struct why *why);
 void arguments_free(struct arguments *arguments); /* harmless on a zeroed struct */
 
+/* "64K", "auto" (0), ...; false where it is no chunk size. */
+bool arguments_parse_chunk_size(const char *text, uint64_t *ret);
+
 /* What --help prints. */
 const char *arguments_help(void);
 

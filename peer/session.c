@@ -120,7 +120,7 @@ static void take_leave(struct session *session)
     if (downloads_list(session->downloads, &reports, &count))
         return;
     for (size_t i = 0; i < count; i++) {
-        unfinished += reports[i].state != DOWNLOAD_DONE && reports[i].state != DOWNLOAD_FAILED;
+        unfinished += !download_state_is_over(reports[i].state);
         download_report_free(&reports[i]);
     }
     free(reports);

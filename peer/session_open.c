@@ -43,6 +43,8 @@ static void on_finished(void *context, const struct download_report *report)
     if (session->mode == SESSION_DAEMON) {
         if (report->state == DOWNLOAD_DONE)
             log_info("downloaded %s", report->name);
+        else if (report->state == DOWNLOAD_CANCELLED)
+            log_info("download of %s was cancelled", report->name);
         else
             log_warn("download of %s failed: %s", report->name, report->why.text);
     } else if (session->mode == SESSION_PROMPT) {

@@ -193,6 +193,13 @@ void library_drop(struct library *library, const char *path, const char *name)
         library_tell(library);
 }
 
+void library_drop_part(struct library *library, const char *path, const char *name, const struct content *content)
+{
+    const struct share part = {.path = (char *)(uintptr_t)path, .name = (char *)(uintptr_t)name, .content = *content};
+    if (state_drop_exactly(library->state, &part) == ERR_OK)
+        library_tell(library);
+}
+
 enum err library_find(struct library *library, const struct content *content, struct share *ret)
 {
     return state_find_share(library->state, content, ret);

@@ -59,6 +59,8 @@ enum err library_unshare(struct library *library, const char *name, const struct
 enum err library_add_part(struct library *library, const char *path, const char *name, const struct content *content);
 enum err library_add_finished(struct library *library, const char *path, const char *name, const struct hashed *hashed);
 void library_drop(struct library *library, const char *path, const char *name);
+/* Of a download that is given up: what somebody shares from that path in the meantime stays. */
+void library_drop_part(struct library *library, const char *path, const char *name, const struct content *content);
 
 /*
  * Opens a complete file of this content for reading, and makes sure that it still is what was hashed: otherwise it is no

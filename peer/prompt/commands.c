@@ -10,7 +10,13 @@
 
 static command_handler command_help, command_exit;
 
-enum completes { COMPLETES_NOTHING, COMPLETES_NAMES, COMPLETES_SHARED, COMPLETES_PATHS };
+enum completes {
+    COMPLETES_NOTHING,
+    COMPLETES_NAMES,
+    COMPLETES_SHARED,
+    COMPLETES_PATHS,
+    COMPLETES_DOWNLOADS /* that are not done */
+};
 
 static const struct command {
     const char *name, *alias; /* alias may be NULL */
@@ -28,6 +34,10 @@ static const struct command {
     {"download", "get", "NAME|#|ROOT [as PATH]", "fetch a file from all who have it", 1, 3, command_download, true,
      COMPLETES_NAMES},
     {"status", NULL, "", "this peer and its downloads", 0, 0, command_status, false, COMPLETES_NOTHING},
+    {"cancel", NULL, "#|NAME|all", "end a download and remove what it fetched; # as status shows it", 1, 1,
+     command_cancel, false, COMPLETES_DOWNLOADS},
+    {"chunk-size", NULL, "[SIZE|auto]", "show or set it for the next downloads: 16K to 16M", 0, 1, command_chunk_size,
+     false, COMPLETES_NOTHING},
     {"shared", NULL, "", "what this peer shares", 0, 0, command_shared, false, COMPLETES_NOTHING},
     {"share", NULL, "PATH...", "share files and folders", 1, WORDS_MAX, command_share, false, COMPLETES_PATHS},
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},
@@ -174,6 +184,20 @@ static void offer_shared(struct session *session, struct candidates *candidates)
     free(shares);
 }
 
+static void offer_downloads(struct session *session, struct candidates *candidates)
+{
+    struct download_report *reports = NULL;
+    size_t count = 0;
+    if (downloads_list(session->downloads, &reports, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (command_can_cancel(&reports[i]))
+            offer(candidates, reports[i].name);
+        download_report_free(&reports[i]);
+    }
+    free(reports);
+}
+
 static void offer_paths(struct candidates *candidates)
 {
     const char *base = names_base(candidates->text);
@@ -207,6 +231,8 @@ static void offer_arguments(struct session *session, const struct command *comma
             offer(candidates, session->listing.rows[i].name);
     if (!as && (command->completes == COMPLETES_NAMES || command->completes == COMPLETES_SHARED))
         offer_shared(session, candidates);
+    if (command->completes == COMPLETES_DOWNLOADS)
+        offer_downloads(session, candidates);
 }
 
 size_t commands_complete(void *context, const char *line, const char *text, char **ret_texts, size_t capacity)

@@ -12,6 +12,10 @@
 
 void commands_print_finished(struct session *session, const struct download_report *report)
 {
+    if (report->state == DOWNLOAD_CANCELLED) {
+        (void)command_fail(session, "download of %s: cancelled", report->name);
+        return;
+    }
     if (report->state == DOWNLOAD_FAILED) {
         (void)command_fail(session, "download of %s failed: %s", report->name,
                            report->why.text[0] ? report->why.text : err_name(report->err));

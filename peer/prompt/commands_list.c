@@ -264,16 +264,17 @@ static bool print_downloads(struct session *session)
     size_t count = 0;
     if (downloads_list(session->downloads, &reports, &count))
         return command_fail(session, "out of memory");
-    struct table *table = table_new((const char *[]){"STATE", ">DONE", ">SIZE", ">RATE", ">HOLDERS", "NAME"}, 6);
+    static const char *const heads[] = {">#", "STATE", ">DONE", ">SIZE", ">RATE", ">HOLDERS", "NAME"};
+    struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
     for (size_t i = 0; i < count; i++) {
         const struct download_report *report = &reports[i];
-        char done[UNITS_TEXT_SIZE], size[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE], holders[24];
+        char number[24], done[UNITS_TEXT_SIZE], size[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE], holders[24];
         units_format_size(report->done_bytes, done);
         units_format_size(report->content.size, size);
         units_format_size(report->rate_bytes_s, rate);
         if (table)
-            table_add(table, (const char *[]){download_state_name(report->state), done, size, rate,
-                                              number_text(report->holders, holders), report->name});
+            table_add(table, (const char *[]){number_text(report->number, number), download_state_name(report->state),
+                                              done, size, rate, number_text(report->holders, holders), report->name});
         download_report_free(&reports[i]);
     }
     free(reports);

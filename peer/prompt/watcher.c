@@ -52,11 +52,6 @@ static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_li
     return true;
 }
 
-static bool is_active(const struct download_report *report)
-{
-    return report->state != DOWNLOAD_DONE && report->state != DOWNLOAD_FAILED;
-}
-
 /* The first that runs, else the first that waits, with a count of the others. */
 static bool format_downloads(const struct watcher *watcher, unsigned width, char *ret_line)
 {
@@ -65,7 +60,7 @@ static bool format_downloads(const struct watcher *watcher, unsigned width, char
     if (downloads_list(watcher->downloads, &reports, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
-        if (!is_active(&reports[i]))
+        if (download_state_is_over(reports[i].state))
             continue;
         active++;
         if (!shown || (shown->state != DOWNLOAD_RUNNING && reports[i].state == DOWNLOAD_RUNNING))

@@ -180,7 +180,7 @@ static void get_metrics(void *context, struct http_request *request)
 
     for (size_t i = 0; i < count; i++) {
         received += reports[i].done_bytes - reports[i].resumed_bytes;
-        active += reports[i].state != DOWNLOAD_DONE && reports[i].state != DOWNLOAD_FAILED;
+        active += !download_state_is_over(reports[i].state);
     }
     free_downloads(reports, count);
     length =

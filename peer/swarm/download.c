@@ -21,7 +21,8 @@ struct download {
     const struct downloads_options *options;
     struct bans *bans;
     struct download_row row;
-    atomic_bool stop;
+    uint64_t chunk_size; /* wished for; 0: auto */
+    atomic_bool stop, cancelled;
 
     pthread_mutex_t lock; /* guards what follows */
     enum download_state state;
@@ -43,6 +44,7 @@ enum err download_new(const struct downloads_options *options, struct bans *bans
         return ERR_NOMEM;
     download->options = options;
     download->bans = bans;
+    download->chunk_size = options != NULL ? options->chunk_size : 0;
     download->row = *row;
     memset(row, 0, sizeof *row);
     (void)pthread_mutex_init(&download->lock, NULL);
@@ -98,8 +100,15 @@ const char *download_state_name(enum download_state state)
         return "done";
     case DOWNLOAD_FAILED:
         return "failed";
+    case DOWNLOAD_CANCELLED:
+        return "cancelled";
     }
     return "unknown";
+}
+
+bool download_state_is_over(enum download_state state)
+{
+    return state == DOWNLOAD_DONE || state == DOWNLOAD_FAILED || state == DOWNLOAD_CANCELLED;
 }
 
 /* The one place where the state changes; the lock is held. */
@@ -287,7 +296,7 @@ static enum err run_swarm(struct download *download, struct why *why)
                                     .bans = download->bans,
                                     .clock = download->options->clock,
                                     .self = download->options->self,
-                                    .chunk_size = download->options->chunk_size};
+                                    .chunk_size = download->chunk_size};
     struct swarm *swarm;
     enum err err = swarm_new(&options, &swarm);
 
@@ -332,6 +341,8 @@ static enum err run(struct download *download, struct why *why)
     int folder_fd = -1;
     enum err err;
 
+    if (atomic_load(&download->cancelled))
+        return ERR_CANCELLED;
     enter(download, DOWNLOAD_SEARCHING);
     err = open_target_folder(download, &folder_fd, why);
     if (err != ERR_OK)
@@ -343,13 +354,53 @@ static enum err run(struct download *download, struct why *why)
             copy_local(download);
             err = run_swarm(download, why);
         }
-        if (err == ERR_OK)
+        if (err == ERR_OK && atomic_load(&download->cancelled))
+            err = ERR_CANCELLED;
+        if (err == ERR_OK) /* from here on it cannot be cancelled any more */
             err = finish(download, folder_fd, why);
     } else if (err == ERR_OK) {
         part_file_discard(download->options->state, download->row.number);
     }
     (void)close(folder_fd);
     return err;
+}
+
+static void remove_bytes(struct download *download)
+{
+    struct part_file *part;
+
+    pthread_mutex_lock(&download->lock);
+    part = download->part;
+    download->part = NULL;
+    download->done_bytes = download->resumed_bytes = 0;
+    pthread_mutex_unlock(&download->lock);
+    part_file_release(part);
+    part_file_discard(download->options->state, download->row.number);
+    library_drop_part(download->options->library, download->row.target, download->row.name, &download->row.content);
+}
+
+/* The row goes first: bytes without one are removed at the next start, a row without bytes would be fetched again. */
+void download_forget(struct download *download)
+{
+    enum err err = state_forget_download(download->options->state, download->row.number);
+
+    if (err == ERR_OK)
+        remove_bytes(download);
+    else if (download->part != NULL)
+        (void)part_file_flush(download->part);
+    pthread_mutex_lock(&download->lock);
+    if (download->elapsed_ms == 0 && download->started_ms != 0)
+        download->elapsed_ms = timing_now_ms() - download->started_ms;
+    download->err = err;
+    if (err == ERR_OK) {
+        set_state(download, DOWNLOAD_CANCELLED);
+    } else {
+        (void)why_set(&download->why, err, "it is not cancelled, as the record of it cannot be removed: %s",
+                      err_name(err));
+        atomic_store(&download->cancelled, false);
+        set_state(download, DOWNLOAD_FAILED);
+    }
+    pthread_mutex_unlock(&download->lock);
 }
 
 void download_run(struct download *download)
@@ -361,6 +412,10 @@ void download_run(struct download *download)
     download->started_ms = timing_now_ms();
     pthread_mutex_unlock(&download->lock);
     err = run(download, &why);
+    if (err != ERR_OK && atomic_load(&download->cancelled)) {
+        download_forget(download);
+        return;
+    }
     if (err != ERR_OK && download->part != NULL)
         (void)part_file_flush(download->part);
     if (err == ERR_OK) {
@@ -398,6 +453,17 @@ void download_stop(struct download *download)
     pthread_mutex_unlock(&download->lock);
 }
 
+void download_cancel(struct download *download)
+{
+    atomic_store(&download->cancelled, true);
+    download_stop(download);
+}
+
+bool download_is_cancelled(const struct download *download)
+{
+    return atomic_load(&download->cancelled);
+}
+
 /* ---- what others ask ---- */
 
 uint64_t download_number(const struct download *download)
@@ -415,7 +481,7 @@ bool download_is_over(struct download *download)
     bool over;
 
     pthread_mutex_lock(&download->lock);
-    over = download->state == DOWNLOAD_DONE || download->state == DOWNLOAD_FAILED;
+    over = download_state_is_over(download->state);
     pthread_mutex_unlock(&download->lock);
     return over;
 }

@@ -6,6 +6,8 @@
  *                  |             +--> DONE    (renamed to its target, shared as a file)
  *                  `-------------+--> FAILED  (the disk, or the target is taken; what is verified is kept)
  *
+ *   all but DONE --> CANCELLED  (the user's wish; its row and its bytes are gone)
+ *
  * download_run() does it all on the calling thread; the other functions may be called from any thread meanwhile.
  */
 #ifndef ENXAME_PEER_DOWNLOAD_H
@@ -16,7 +18,7 @@
 
 struct download;
 
-/* Takes the row over (it is zeroed).  `options` and `bans` must outlive it. */
+/* Takes the row over (it is zeroed).  `options` and `bans` must outlive it; of them the chunk size is copied. */
 enum err download_new(const struct downloads_options *options, struct bans *bans, struct download_row *row,
                       struct download **ret);
 /* One that is done before it starts: the content is at `path` already. */
@@ -26,9 +28,17 @@ void download_free(struct download *download); /* after download_run() */
 void download_run(struct download *download);
 void download_stop(struct download *download);
 
+/*
+ * download_run(), under way or to come, ends soon, as CANCELLED unless the file is on its way to its name already.  For one
+ * that failed it has run: download_forget() makes it CANCELLED then, or leaves it FAILED with the reason.
+ */
+void download_cancel(struct download *download);
+bool download_is_cancelled(const struct download *download); /* or will be */
+void download_forget(struct download *download);
+
 uint64_t download_number(const struct download *download);
 const struct content *download_content(const struct download *download);
-bool download_is_over(struct download *download); /* done or failed */
+bool download_is_over(struct download *download); /* done, failed or cancelled */
 
 bool download_is_underway(struct download *download); /* begun, and not over */
 bool download_is_stalled(struct download *download);  /* nobody brings anything */

@@ -157,7 +157,7 @@ static void *run_entry(void *context)
     bool stopping;
 
     pthread_mutex_lock(&downloads->lock);
-    while (!downloads->stopping && !has_turn(downloads))
+    while (!downloads->stopping && !download_is_cancelled(entry->download) && !has_turn(downloads))
         (void)timing_wait(&downloads->changed, &downloads->lock, TURN_LOOK_MS);
     entry->running = true;
     downloads->active++;
@@ -165,7 +165,7 @@ static void *run_entry(void *context)
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
 
-    if (!stopping)
+    if (!stopping || download_is_cancelled(entry->download))
         download_run(entry->download);
 
     pthread_mutex_lock(&downloads->lock);
@@ -368,6 +368,39 @@ static enum err start_row(struct downloads *downloads, struct download_row *row,
     return err == ERR_OK ? add_entry(downloads, download) : err;
 }
 
+/* Whether the number's row is being removed, or was since we read it; returns when that has ended.  The lock is held. */
+static bool was_cancelled(struct downloads *downloads, uint64_t number)
+{
+    struct entry *entry = find_entry(downloads, number);
+
+    if (entry == NULL || !download_is_cancelled(entry->download))
+        return false;
+    while ((entry = find_entry(downloads, number)) != NULL && !download_is_over(entry->download))
+        pthread_cond_wait(&downloads->changed, &downloads->lock);
+    return true;
+}
+
+/* A download of the same that is being cancelled is not joined: a new one follows it. */
+static enum err add_and_start(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+{
+    enum err err = state_add_download(downloads->options.state, row);
+
+    pthread_mutex_lock(&downloads->lock);
+    while (err == ERR_OK && was_cancelled(downloads, row->number)) {
+        free(row->layer);
+        row->layer = NULL;
+        row->chunk_size = 0;
+        bitmap_free(&row->verified);
+        pthread_mutex_unlock(&downloads->lock);
+        err = state_add_download(downloads->options.state, row);
+        pthread_mutex_lock(&downloads->lock);
+    }
+    if (err == ERR_OK)
+        err = start_row(downloads, row, ret_number);
+    pthread_mutex_unlock(&downloads->lock);
+    return err;
+}
+
 /*
  * The content is shared from this machine already, and no other place was asked for.  It gets a number of its own: an
  * unfinished download of the same to the usual place has nothing to do with it.
@@ -421,12 +454,7 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
     err = check_target(row.target, &row.content, why);
     if (err != ERR_OK)
         goto out;
-    err = state_add_download(downloads->options.state, &row);
-    if (err == ERR_OK) {
-        pthread_mutex_lock(&downloads->lock);
-        err = start_row(downloads, &row, ret_number);
-        pthread_mutex_unlock(&downloads->lock);
-    }
+    err = add_and_start(downloads, &row, ret_number);
     if (err != ERR_OK)
         (void)why_set(why, err, "%s: the download could not be started: %s", request->name, err_name(err));
 out:
@@ -453,6 +481,63 @@ size_t downloads_resume_all(struct downloads *downloads)
     }
     free(rows);
     return resumed;
+}
+
+/* ---- cancelling ---- */
+
+/* A failed one has no thread any more that would do it; the lock is held, so that none begins it anew meanwhile. */
+static void cancel_failed(struct downloads *downloads, struct entry *entry, struct download_report *ret_report)
+{
+    download_cancel(entry->download);
+    download_forget(entry->download);
+    (void)download_report(entry->download, ret_report);
+    pthread_cond_broadcast(&downloads->changed);
+}
+
+enum err downloads_cancel(struct downloads *downloads, uint64_t number)
+{
+    struct download_report report = {0};
+    download_finished *finished = NULL;
+    struct entry *entry;
+    enum err err;
+
+    pthread_mutex_lock(&downloads->lock);
+    entry = find_entry(downloads, number);
+    err = entry == NULL ? ERR_NOT_FOUND : download_report(entry->download, &report);
+    if (err == ERR_OK && report.state == DOWNLOAD_DONE) {
+        err = ERR_EXISTS;
+    } else if (err == ERR_OK && report.state == DOWNLOAD_FAILED) {
+        download_report_free(&report);
+        cancel_failed(downloads, entry, &report);
+        finished = downloads->finished;
+    } else if (err == ERR_OK && report.state != DOWNLOAD_CANCELLED) {
+        download_cancel(entry->download);
+        pthread_cond_broadcast(&downloads->changed);
+    }
+    pthread_mutex_unlock(&downloads->lock);
+    if (finished != NULL)
+        finished(downloads->finished_context, &report);
+    download_report_free(&report);
+    return err;
+}
+
+/* ---- the chunk size ---- */
+
+void downloads_set_chunk_size(struct downloads *downloads, uint64_t chunk_size)
+{
+    pthread_mutex_lock(&downloads->lock);
+    downloads->options.chunk_size = chunk_size;
+    pthread_mutex_unlock(&downloads->lock);
+}
+
+uint64_t downloads_chunk_size(struct downloads *downloads)
+{
+    uint64_t chunk_size;
+
+    pthread_mutex_lock(&downloads->lock);
+    chunk_size = downloads->options.chunk_size;
+    pthread_mutex_unlock(&downloads->lock);
+    return chunk_size;
 }
 
 /* ---- looking ---- */

@@ -49,9 +49,11 @@ enum download_state {
     DOWNLOAD_RUNNING,
     DOWNLOAD_STALLED,
     DOWNLOAD_DONE,
-    DOWNLOAD_FAILED
+    DOWNLOAD_FAILED,
+    DOWNLOAD_CANCELLED
 };
 const char *download_state_name(enum download_state state); /* "waiting", "searching", ... */
+bool download_state_is_over(enum download_state state);     /* it does not go on by itself, in this run */
 
 /* What one holder did for one download. */
 struct holder_report {
@@ -88,12 +90,25 @@ enum err downloads_report(struct downloads *downloads, uint64_t number, struct d
 enum err downloads_list(struct downloads *downloads, struct download_report **ret, size_t *ret_count);
 
 /*
- * Waits until it is done or failed, at most `timeout_ms`; false where it still runs.  A download without holders stays
+ * Waits until it is over, at most `timeout_ms`; false where it still runs.  A download without holders stays
  * DOWNLOAD_STALLED until one comes; who cannot wait for that looks at the report now and then.
  */
 bool downloads_wait(struct downloads *downloads, uint64_t number, uint64_t timeout_ms);
 
-/* Called on a download's thread when it is done or failed. */
+/*
+ * Ends an unfinished download for good, one that waits for its turn or failed as well: its connections are closed, it is
+ * no longer shared, its row in the state and then its bytes are removed.  Does not wait for that: downloads_wait(), and
+ * the report then says DOWNLOAD_CANCELLED, or DOWNLOAD_DONE where it was already on its way to its name, or DOWNLOAD_FAILED
+ * where the state could not be changed, with everything kept.  ERR_NOT_FOUND for an unknown number; ERR_EXISTS where it is
+ * done: a finished file is never removed.  One that is cancelled stays so.
+ */
+enum err downloads_cancel(struct downloads *downloads, uint64_t number);
+
+/* For downloads that are started later and have no layer yet; 0: auto.  Must be a valid chunk size. */
+void downloads_set_chunk_size(struct downloads *downloads, uint64_t chunk_size);
+uint64_t downloads_chunk_size(struct downloads *downloads);
+
+/* Called when it is over, on the download's thread, or on the one that cancelled a failed one. */
 typedef void download_finished(void *context, const struct download_report *report);
 void downloads_set_finished(struct downloads *downloads, download_finished *finished, void *context);
 

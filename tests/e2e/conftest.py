@@ -4,12 +4,14 @@ Markers: `sanitized` tests run again with the programs built with sanitizers; `l
 `needs_root` ones only as root.
 """
 
+import contextlib
 import os
 import shutil
 
 import pytest
 
 import programs
+import prompts
 
 TIMEOUT_S = 120
 
@@ -72,3 +74,18 @@ def start_shell(launcher):
 def run_peer(launcher):
     """run_peer(["search x", ...], tracker=..., files=[...], args=[...], dir=None, stdin=None) -> programs.Result"""
     return launcher.run_peer
+
+
+@pytest.fixture
+def open_prompt(tmp_path, launcher):
+    """open_prompt(tracker, *files, directory=None) -> prompts.Prompt"""
+    opened = []
+
+    def open_one(tracker, *files, **options):
+        opened.append(prompts.Prompt(tmp_path, tracker, *files, **options))
+        return opened[-1]
+
+    yield open_one
+    for prompt in opened:
+        with contextlib.suppress(OSError):
+            prompt.child.close(force=True)

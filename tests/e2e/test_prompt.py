@@ -1,6 +1,5 @@
 """What a person and a script see: the command line, exit codes, listings, and the prompt at a terminal."""
 
-import contextlib
 import os
 import pathlib
 import re
@@ -15,8 +14,7 @@ import programs
 from client import Content, FakeHolder
 from fake_tracker import FakeTracker
 from programs import random_file, sha256_file, wait_until
-
-PROMPT = "enxame> "
+from prompts import PROMPT
 
 
 def run_words(tmp_path, *words, **options):
@@ -276,59 +274,6 @@ def test_a_hangup_ends_a_service_cleanly_but_not_under_nohup(tmp_path, program):
 
 
 # ---- the prompt ----
-
-
-class Prompt:
-    """A peer at a terminal."""
-
-    def __init__(self, tmp_path, tracker, *files, directory=None):
-        self.dir = directory or tmp_path / "prompt.d"
-        words = ["--tracker", getattr(tracker, "address", tracker), "--dir", self.dir, "127.0.0.1", "0", *files]
-        self.child = pexpect.spawn(
-            str(programs.BIN / "peer"), list(map(str, words)), cwd=str(tmp_path), dimensions=(30, 100), encoding="utf-8",
-            env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=60 if programs.SANITIZED else 20,
-        )  # fmt: skip
-        self.child.delaybeforesend = None
-        self.greeting = self.expect(PROMPT)
-        # The window's size may be set only now, which draws the prompt once more.
-        self.run(" are-you-there")  # a blank in front keeps it out of the history
-
-    def expect(self, text):
-        self.child.expect_exact(text)
-        return self.child.before
-
-    def run(self, line):
-        """What a command printed."""
-        self.child.send(line + "\r")
-        self.expect("\r\n")
-        return self.expect(PROMPT)
-
-    def type(self, text):
-        """Without Enter, until it is echoed."""
-        self.child.send(text)
-        self.expect(text)
-
-    def end(self, how="\x04"):
-        self.child.send(how)
-        self.child.expect(pexpect.EOF)
-        text = self.child.before
-        self.child.close()
-        programs.check_sanitizers(text, self.child.exitstatus, "peer")
-        return self.child.exitstatus
-
-
-@pytest.fixture
-def open_prompt(tmp_path, launcher):
-    opened = []
-
-    def open_one(tracker, *files, **options):
-        opened.append(Prompt(tmp_path, tracker, *files, **options))
-        return opened[-1]
-
-    yield open_one
-    for prompt in opened:
-        with contextlib.suppress(OSError):
-            prompt.child.close(force=True)
 
 
 @pytest.mark.sanitized
