@@ -1,0 +1,45 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import re
+import subprocess
+
+VERSIONS = {
+    "aria2": ["aria2c", "--version"],
+    "libtorrent": ["/usr/bin/python3", "-c", "import libtorrent; print(libtorrent.__version__)"],
+    "nginx": ["/usr/sbin/nginx", "-v"],
+    "curl": ["curl", "--version"],
+    "rsync": ["rsync", "--version"],
+}
+
+
+def cpu():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        found = re.search(r"^model name\s*:\s*(.+)$", file.read(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def memory_bytes():
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def version(words):
+    """The first thing that looks like one; None where there is no such program."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    except OSError:
+        return None
+    found = re.search(r"\d+\.\d+[\w.]*", done.stdout + done.stderr) if done.returncode == 0 else None
+    return found[0] if found else None
+
+
+def describe():
+    found = {name: version(words) for name, words in VERSIONS.items()}
+    return {
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "memory_bytes": memory_bytes(),
+        "kernel": platform.release(),
+        "programs": {name: one for name, one in found.items() if one},
+    }

@@ -1,0 +1,153 @@
+"""Hosts on one switch, made of network namespaces, with token-bucket limited links.
+
+The namespaces have no names: only this process, and the programs that it starts, hold them.  When those are gone, even
+by kill -9, the kernel removes namespaces, links and bridge; the machine's own network never sees any of it.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# What a link may send at once.  It has to outlast a timer that comes late on a busy machine, and holds a whole 64 KiB
+# segment of the kernel, so that none has to be cut up.
+BURST_S = 0.004
+BURST_MIN_BYTES = 70_000
+# How long a byte waits at most in front of a full link: what does not fit is dropped.
+QUEUE_S = 0.05
+
+
+class NetworkError(Exception):
+    pass
+
+
+def _call(name, *arguments):
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise NetworkError(f"{name}: {os.strerror(number)}")
+
+
+def enter(namespace):
+    """Moves the calling thread into the namespace; for a child between fork and exec."""
+    _call("setns", namespace, _CLONE_NEWNET)
+
+
+@contextlib.contextmanager
+def inside(namespace):
+    """Sockets that the calling thread opens here belong to the namespace."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(namespace)
+        try:
+            yield
+        finally:
+            enter(own)
+    finally:
+        os.close(own)
+
+
+def _new_namespace():
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("unshare", _CLONE_NEWNET)
+        try:
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            enter(own)
+    finally:
+        os.close(own)
+
+
+def _run(namespace, words, stdin=None):
+    done = subprocess.run(
+        words, input=stdin, capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: enter(namespace),
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise NetworkError(f"{' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _limit(namespace, device, bits_s):
+    burst = max(BURST_MIN_BYTES, int(bits_s / 8 * BURST_S))
+    words = f"tc qdisc add dev {device} root tbf rate {bits_s}bit burst {burst} latency {QUEUE_S * 1000:.0f}ms"
+    _run(namespace, words.split())
+
+
+class Host:
+    """One machine on the switch: its namespace, and its address."""
+
+    def __init__(self, name, namespace, address):
+        self.name = name
+        self.namespace = namespace
+        self.address = address
+
+    def sent_link_bytes(self):
+        """What it put on its (limited) link so far, framing included."""
+        shown = json.loads(_run(self.namespace, "tc -s -j qdisc show dev eth0 root".split()))
+        return shown[0]["bytes"]
+
+
+class Network:
+    """A switch, and as many hosts as are added."""
+
+    def __init__(self, congestion=None):
+        self.congestion = congestion
+        self.hosts = []
+        self._descriptors = []
+        self._hub = self._add_namespace()
+        _run(self._hub, ["ip", "-batch", "-"], "link add hub type bridge\nlink set lo up\nlink set hub up\n")
+
+    def _add_namespace(self):
+        namespace = _new_namespace()
+        self._descriptors.append(namespace)
+        with inside(namespace):
+            _set("ipv6/conf/all/disable_ipv6", "1")
+            _set("ipv6/conf/default/disable_ipv6", "1")
+            if self.congestion:
+                _set("ipv4/tcp_congestion_control", self.congestion)
+        return namespace
+
+    def add(self, name, up=None, down=None):
+        """`up`, `down`: bits a second that it can send and receive; None: no limit."""
+        number = len(self.hosts) + 1
+        namespace = self._add_namespace()
+        address = f"10.73.{number >> 8}.{number & 255}"
+        port = f"port{number}"
+        where = f"/proc/{os.getpid()}/fd/{namespace}"
+        _run(self._hub, ["ip", "-batch", "-"],
+             f"link add {port} type veth peer name eth0 netns {where}\nlink set {port} master hub up\n")  # fmt: skip
+        _run(namespace, ["ip", "-batch", "-"],
+             f"link set lo up\naddr add {address}/16 dev eth0\nlink set eth0 up\n")  # fmt: skip
+        if up:
+            _limit(namespace, "eth0", up)
+        if down:
+            _limit(self._hub, port, down)
+        host = Host(name, namespace, address)
+        self.hosts.append(host)
+        return host
+
+    def close(self):
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _set(name, value):
+    """One of the namespace's own kernel settings; the thread is inside.  A kernel without IPv6 lacks some."""
+    try:
+        with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError:
+        pass
+    except OSError as fault:
+        raise NetworkError(f"{name} = {value}: {fault.strerror}") from None

@@ -1,0 +1,189 @@
+"""Starts programs, in a namespace or here, reads their lines with the time at which each came, and counts what they cost."""
+
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+
+import network
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+STOP_S = 20
+
+
+class Failed(Exception):
+    """A run that came to nothing; the text is for the user."""
+
+
+def environment(extra=None):
+    """Ours without proxies and without what would lead a program to somewhere else."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept.pop("ENXAME_TRACKER", None)
+    kept.setdefault("LC_ALL", "C.UTF-8")
+    return {**kept, **(extra or {})}
+
+
+class Usage:
+    """Processor seconds (user and system, its waited-for children's too) and the largest resident memory."""
+
+    def __init__(self, cpu_s=0.0, rss_bytes=0):
+        self.cpu_s = cpu_s
+        self.rss_bytes = rss_bytes
+
+    def __add__(self, other):
+        return Usage(self.cpu_s + other.cpu_s, max(self.rss_bytes, other.rss_bytes))
+
+
+class Process:
+    """One program.  It dies with us: the kernel sends it `death_signal` when our main thread ends, however that ends."""
+
+    def __init__(
+        self, words, folder, name, *, host=None, lines=False, extra=None, input=False, death_signal=signal.SIGKILL
+    ):  # fmt: skip
+        """Its output goes to FOLDER/NAME.out and .err; with `lines` its standard output comes to us, for Watch."""
+        self.words = [str(word) for word in words]
+        self.name = name
+        self.err_path = folder / f"{name}.err"
+        self.out_path = folder / f"{name}.out"
+        self.usage = None
+        self.text = b""
+        self.status = None
+
+        def prepare():
+            if host is not None:
+                network.enter(host.namespace)
+            _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+
+        with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
+            try:
+                self._popen = subprocess.Popen(
+                    self.words, cwd=folder, env=environment(extra), preexec_fn=prepare, start_new_session=True,
+                    stdin=subprocess.PIPE if input else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if lines else out, stderr=err,
+                )  # fmt: skip
+            except OSError as fault:
+                raise Failed(f"{self.words[0]}: {fault.strerror}") from None
+        self.pid = self._popen.pid
+        self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+
+    def say(self, line):
+        try:
+            os.write(self.stdin.fileno(), line.encode() + b"\n")
+        except BrokenPipeError:
+            raise Failed(self.explain("ended too soon")) from None
+
+    def log(self):
+        out = self.out_path.read_text(errors="replace") + self.text.decode(errors="replace")
+        return out + self.err_path.read_text(errors="replace")
+
+    def explain(self, what):
+        last = "\n".join("    " + line for line in self.log().splitlines()[-8:])
+        return f"{self.name} {what}" + (f"; it said last:\n{last}" if last else "")
+
+    def ended(self):
+        """Whether it has; reaps it."""
+        if self.status is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._reaped(status, usage)
+        return self.status is not None
+
+    def _reaped(self, status, usage):
+        self.status = os.waitstatus_to_exitcode(status)
+        self._popen.returncode = self.status
+        self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+    def wait(self, timeout_s):
+        """Until it ends by itself; its status."""
+        if timeout_s is None:
+            _, status, usage = os.wait4(self.pid, 0)
+            self._reaped(status, usage)
+            return self.status
+        deadline = time.monotonic() + timeout_s
+        while not self.ended():
+            if time.monotonic() > deadline:
+                raise Failed(self.explain(f"did not end within {timeout_s} s"))
+            time.sleep(0.005)
+        return self.status
+
+    def close_input(self):
+        if self.stdin and not self.stdin.closed:
+            self.stdin.close()
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it, politely and then not; harmless where it has ended."""
+        self.close_input()
+        if not self.ended():
+            os.kill(self.pid, number)
+            deadline = time.monotonic() + STOP_S
+            while not self.ended() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        if not self.ended():
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait(None)
+        if self.stdout and not self.stdout.closed:
+            self.text += self.stdout.read()
+            self.stdout.close()
+            self.out_path.write_bytes(self.text)
+            self.text = b""
+        return self.usage
+
+
+def stop_all(processes):
+    """All of them at the same time; what they cost together."""
+    for process in processes:
+        process.close_input()
+        if not process.ended():
+            os.kill(process.pid, signal.SIGTERM)
+    total = Usage()
+    for process in processes:
+        total += process.stop()
+    return total
+
+
+def wait_for_line(processes, pattern, timeout_s):
+    """Until each process has printed a line that matches; {process: (time.monotonic() of the line, match)}."""
+    wanted = re.compile(pattern)
+    found = {}
+    deadline = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as selector:
+        for process in processes:
+            selector.register(process.stdout, selectors.EVENT_READ, process)
+        while len(found) < len(processes):
+            events = selector.select(max(0.0, deadline - time.monotonic()))
+            now = time.monotonic()
+            if not events:
+                late = next(process for process in processes if process not in found)
+                raise Failed(late.explain(f"had not finished after {timeout_s:.0f} s"))
+            for key, _ in events:
+                process = key.data
+                data = os.read(process.stdout.fileno(), 65536)
+                process.text += data
+                match = _find(wanted, process)
+                if match and process not in found:
+                    found[process] = (now, match)
+                    selector.unregister(process.stdout)
+                elif not data:
+                    raise Failed(process.explain("ended too soon"))
+    return found
+
+
+def _find(wanted, process):
+    whole_lines = process.text[: process.text.rfind(b"\n") + 1].decode(errors="replace")
+    return next((match for match in map(wanted.search, whole_lines.splitlines()) if match), None)
+
+
+def wait_until(predicate, timeout_s, what):
+    """The predicate's first true value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(0.02)
