@@ -38,7 +38,7 @@ all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -iquote com
 	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
 all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
 libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson sqlite3 gnutls)
-libs_peer := $(shell pkg-config --libs libedit)
+libs_peer := $(shell pkg-config --libs libedit) -lm
 
 ifeq ($(V),0)
 quiet = @printf '  %-8s %s\n' $(1) $(2);

@@ -45,6 +45,12 @@ void query_number(struct query *query, int index, int64_t value)
         query->code = sqlite3_bind_int64(query->statement, index, value);
 }
 
+void query_real(struct query *query, int index, double value)
+{
+    if (query->code == SQLITE_OK)
+        query->code = sqlite3_bind_double(query->statement, index, value);
+}
+
 void query_bytes(struct query *query, int index, const void *bytes, size_t length)
 {
     if (query->code == SQLITE_OK)
@@ -68,6 +74,11 @@ bool query_next(struct query *query)
 int64_t query_get_number(struct query *query, int column)
 {
     return sqlite3_column_int64(query->statement, column);
+}
+
+double query_get_real(struct query *query, int column)
+{
+    return sqlite3_column_double(query->statement, column);
 }
 
 void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length)

@@ -23,11 +23,13 @@ struct query {
 struct query query_begin(sqlite3_stmt *statement);
 /* Parameters count from 1.  Texts and bytes must last until query_end(); `bytes` NULL binds NULL. */
 void query_number(struct query *query, int index, int64_t value);
+void query_real(struct query *query, int index, double value);
 void query_bytes(struct query *query, int index, const void *bytes, size_t length);
 void query_text(struct query *query, int index, const char *text);
 /* True where there is a row to read with the functions below; columns count from 0. */
 bool query_next(struct query *query);
 int64_t query_get_number(struct query *query, int column);
+double query_get_real(struct query *query, int column);
 /* Copies a value of exactly `length` bytes; an error, and zeros, where it has another length. */
 void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t length);
 /* Lasts until the next query_next() or query_end(); "" and an error where it is NULL. */

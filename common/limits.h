@@ -111,6 +111,8 @@
 #define BATCH_CONTENT_MAX (256u * KIB)
 /* Lines of one prompt command. */
 #define COMMAND_SIZE_MAX 8192u
+/* Rows of `stats`: more than a person compares; the one that got no new run for longest goes. */
+#define STATISTICS_MAX 1000u
 /* Rows that the last listing keeps for '#'. */
 #define LISTING_ROWS_MAX 100000u
 

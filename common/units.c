@@ -82,3 +82,25 @@ void units_format_duration(uint64_t ms, char ret_text[static UNITS_TEXT_SIZE])
     else
         snprintf(ret_text, UNITS_TEXT_SIZE, "%llu d %u h", (unsigned long long)(hours / 24), (unsigned)(hours % 24));
 }
+
+/* `thousandths` of the unit, below 1,000 of it. */
+static void format_three_digits(uint64_t thousandths, const char *unit, char ret_text[static UNITS_TEXT_SIZE])
+{
+    unsigned value = (unsigned)thousandths;
+    if (value < 9995)
+        snprintf(ret_text, UNITS_TEXT_SIZE, "%u.%02u %s", (value + 5) / 1000, (value + 5) % 1000 / 10, unit);
+    else if (value < 99950)
+        snprintf(ret_text, UNITS_TEXT_SIZE, "%u.%u %s", (value + 50) / 1000, (value + 50) % 1000 / 100, unit);
+    else
+        snprintf(ret_text, UNITS_TEXT_SIZE, "%u %s", (value + 500) / 1000, unit);
+}
+
+void units_format_time(uint64_t us, char ret_text[static UNITS_TEXT_SIZE])
+{
+    if (us < 999500)
+        format_three_digits(us, "ms", ret_text);
+    else if (us < UINT64_C(59949500))
+        format_three_digits((us + 500) / 1000, "s", ret_text);
+    else
+        units_format_duration(us / 1000 + (us % 1000 >= 500), ret_text);
+}

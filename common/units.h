@@ -20,4 +20,7 @@ void units_format_size(uint64_t bytes, char ret_text[static UNITS_TEXT_SIZE]);
 /* "850 ms", "12 s", "3 min 05 s", "2 h 10 min", "4 d 3 h". */
 void units_format_duration(uint64_t ms, char ret_text[static UNITS_TEXT_SIZE]);
 
+/* What was measured, in three digits: "0.42 ms", "42.5 ms", "850 ms", "5.43 s", "42.5 s"; from a minute on as a duration. */
+void units_format_time(uint64_t us, char ret_text[static UNITS_TEXT_SIZE]);
+
 #endif

@@ -41,6 +41,8 @@ static const struct command {
     {"shared", NULL, "", "what this peer shares", 0, 0, command_shared, false, COMPLETES_NOTHING},
     {"share", NULL, "PATH...", "share files and folders", 1, WORDS_MAX, command_share, false, COMPLETES_PATHS},
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},
+    {"stats", NULL, "[FILE.csv]", "how long downloads took, by size, holders and chunk size", 0, 1, command_stats,
+     false, COMPLETES_PATHS},
     {"exit", "quit", "", "end", 0, 0, command_exit, false, COMPLETES_NOTHING},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

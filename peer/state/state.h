@@ -14,6 +14,7 @@
 #ifndef ENXAME_PEER_STATE_H
 #define ENXAME_PEER_STATE_H
 
+#include "average.h"
 #include "bitmap.h"
 #include "err.h"
 #include "identity.h"
@@ -126,6 +127,22 @@ enum err state_finish_download(struct state *state, uint64_t number);
 enum err state_forget_download(struct state *state, uint64_t number);
 /* All rows, layers and bitmaps included only for unfinished ones; the caller frees each and the array. */
 enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count);
+
+/* ---- how long downloads took: kept, at most STATISTICS_MAX rows ---- */
+
+/* What downloads have in common that are compared with one another. */
+struct sample_key {
+    uint64_t size;
+    uint64_t holders; /* that brought bytes */
+    uint64_t chunk_size;
+};
+struct statistic {
+    struct sample_key key;
+    struct average time_ms;
+};
+enum err state_add_sample(struct state *state, const struct sample_key *key, uint64_t elapsed_ms);
+/* All rows by size, holders and chunk size; the caller frees the array. */
+enum err state_list_statistics(struct state *state, struct statistic **ret, size_t *ret_count);
 
 /* ---- what is shared now: temporary, gone at the end of the process ---- */
 

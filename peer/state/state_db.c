@@ -32,8 +32,18 @@ static const char schema_1[] =
     "PRAGMA application_id = 0x456e7870;"
     "PRAGMA user_version = 1;";
 
+/*
+ * statistics  how long downloads took; the row that changed last has the largest rowid.  `squares` as in struct average,
+ *             in ms.
+ */
+static const char schema_2[] =
+    "CREATE TABLE statistics ("
+    "  size INTEGER NOT NULL, holders INTEGER NOT NULL, chunk_size INTEGER NOT NULL, runs INTEGER NOT NULL,"
+    "  mean_ms REAL NOT NULL, squares REAL NOT NULL, UNIQUE (size, holders, chunk_size)) STRICT;"
+    "PRAGMA user_version = 2;";
+
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1};
+static const char *const migrations[] = {schema_1, schema_2};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
 /*
@@ -86,6 +96,13 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_LAYER_SAVE] = "INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)",
     [SQL_LAYER_FIND] = "SELECT chunk_size, layer FROM layers WHERE number = ?1",
     [SQL_LAYER_FORGET] = "DELETE FROM layers WHERE number = ?1",
+    [SQL_STATISTIC_FIND] = "SELECT runs, mean_ms, squares FROM statistics"
+                           " WHERE size = ?1 AND holders = ?2 AND chunk_size = ?3",
+    [SQL_STATISTIC_SAVE] = "INSERT OR REPLACE INTO statistics VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_STATISTIC_PRUNE] = "DELETE FROM statistics WHERE rowid NOT IN"
+                            " (SELECT rowid FROM statistics ORDER BY rowid DESC LIMIT ?1)",
+    [SQL_STATISTIC_LIST] = "SELECT runs, mean_ms, squares, size, holders, chunk_size FROM statistics"
+                           " ORDER BY size, holders, chunk_size LIMIT ?1",
     [SQL_PAIR_FIND] = "SELECT key FROM pairs WHERE name = ?1 AND root = ?2 AND size = ?3",
     [SQL_PAIR_ADD] = "INSERT INTO pairs (name, root, size, hint, desired, told) VALUES (?1, ?2, ?3, ?4, ?5, -1)",
     [SQL_PAIR_REFRESH] = "UPDATE pairs SET desired = coalesce((SELECT max(complete) FROM shares WHERE pair = ?1), -1)"

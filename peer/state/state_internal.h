@@ -31,6 +31,10 @@ enum state_sql {
     SQL_LAYER_SAVE,
     SQL_LAYER_FIND,
     SQL_LAYER_FORGET,
+    SQL_STATISTIC_FIND,
+    SQL_STATISTIC_SAVE,
+    SQL_STATISTIC_PRUNE,
+    SQL_STATISTIC_LIST,
     SQL_KEPT_END, /* those above are of `kept`, those below of `now` */
     SQL_PAIR_FIND = SQL_KEPT_END,
     SQL_PAIR_ADD,

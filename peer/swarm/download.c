@@ -4,6 +4,7 @@
 #include "hasher.h"
 #include "log.h"
 #include "names.h"
+#include "outcome.h"
 #include "picker.h"
 #include "swarm.h"
 #include "timing.h"
@@ -403,6 +404,23 @@ void download_forget(struct download *download)
     pthread_mutex_unlock(&download->lock);
 }
 
+/* Before it is seen to be done: who waits for that may ask for statistics next. */
+static void keep_time(struct download *download)
+{
+    struct download_report report;
+    struct sample_key key;
+    enum err err;
+
+    if (download_report(download, &report) != ERR_OK)
+        return;
+    if (outcome_is_sample(&report, &key)) {
+        err = state_add_sample(download->options->state, &key, report.elapsed_ms);
+        if (err != ERR_OK)
+            log_warn("%s: its time could not be kept for stats: %s", report.name, err_name(err));
+    }
+    download_report_free(&report);
+}
+
 void download_run(struct download *download)
 {
     struct why why = {""};
@@ -423,6 +441,8 @@ void download_run(struct download *download)
         if (err != ERR_OK)
             (void)why_set(&why, err, "%s is whole, but that cannot be recorded: %s", download->row.target,
                           err_name(err));
+        else
+            keep_time(download);
     }
 
     pthread_mutex_lock(&download->lock);

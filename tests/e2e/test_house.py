@@ -123,6 +123,13 @@ def test_setup_of_some_groups_ignores_the_others(machine):
     assert machine.asked() == []
 
 
+def test_setup_installs_what_only_measuring_needs_where_it_is_asked_for(machine):
+    machine.debian(missing=["gnuplot-nox"])
+    assert machine.setup().returncode == 0 and machine.asked() == []
+    assert machine.setup("bench").returncode == 0
+    assert machine.asked()[1].endswith(" gnuplot-nox")
+
+
 def test_setup_check_tells_what_is_missing_and_changes_nothing(machine):
     machine.debian(missing=["cppcheck"])
     done = machine.setup("--check")

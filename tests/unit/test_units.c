@@ -88,6 +88,24 @@ static void durations_are_shown_in_two_units(void **state)
     units_format_duration(UINT64_MAX, text);
 }
 
+static void times_are_shown_in_three_digits(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t us;
+        const char *text;
+    } rows[] = {{0, "0.00 ms"},       {424, "0.42 ms"},         {9994, "9.99 ms"},        {9995, "10.0 ms"},
+                {42450, "42.5 ms"},   {99949, "99.9 ms"},       {99950, "100 ms"},        {850000, "850 ms"},
+                {999499, "999 ms"},   {999500, "1.00 s"},       {5430000, "5.43 s"},      {9995000, "10.0 s"},
+                {59949499, "59.9 s"}, {60000000, "1 min 00 s"}, {125000000, "2 min 05 s"}};
+    char text[UNITS_TEXT_SIZE];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        units_format_time(rows[i].us, text);
+        assert_string_equal(text, rows[i].text);
+    }
+    units_format_time(UINT64_MAX, text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -96,6 +114,7 @@ int main(void)
         cmocka_unit_test(numbers_keep_their_bounds),
         cmocka_unit_test(sizes_are_shown_in_the_largest_fitting_unit),
         cmocka_unit_test(durations_are_shown_in_two_units),
+        cmocka_unit_test(times_are_shown_in_three_digits),
     };
     return cmocka_run_group_tests_name("units", tests, NULL, NULL);
 }
