@@ -16,6 +16,7 @@ import random
 import re
 import secrets
 import socket
+import struct
 import threading
 import time
 import urllib.parse
@@ -25,6 +26,8 @@ import requests
 BLOCK_SIZE = 16 * 1024
 CHUNK_SIZES = [BLOCK_SIZE << shift for shift in range(11)]  # 16 KiB to 16 MiB
 CLOCK_MAX = 2**53 - 1
+ITEMS_MAX = 1000
+LAYER_HASHES_MAX = 65536
 
 
 # ---- contents ----
@@ -350,11 +353,12 @@ class Peer(_Api):
 # ---- a holder that may lie ----
 
 FAULTS = {
-    "wrong_bytes": "the right length, one byte flipped",
+    "wrong_bytes": "the right length, one byte of each block flipped",
     "too_few": "Content-Length and body are shorter than the range",
     "too_many": "Content-Length and body are longer than the range",
     "wrong_range": "another range than asked, honestly named in Content-Range",
     "status_200": "200 with the whole content where a range was asked",
+    "plain_200": "200 with the range that was asked, which Content-Range would have named",
     "status_500": "500",
     "status_404": "404: not held",
     "silent": "takes the request and never answers",
@@ -368,6 +372,8 @@ FAULTS = {
     "short_layer": "one hash less",
 }
 _LAYER_FAULTS = {"wrong_layer", "long_layer", "short_layer"}
+_PIECE = 64 * 1024  # bytes written at a time
+_BATCH_CONTENT_MAX = 256 * 1024
 
 
 class FakeHolder:
@@ -380,7 +386,19 @@ class FakeHolder:
             holder.behave()
 
     `held` limits what it has: a set of chunk numbers of `have_chunk_size` bytes.  `claimed` is what its have map says
-    where that is not the truth ("complete": everything); what is not held is 404.
+    where that is not the truth ("complete": everything); what is not held is 404.  A fault on "data" is one on "any", too.
+
+    Further attributes, to be set at any time:
+
+    pace_s         an honest holder's slowness: a pause before each chunk (of `have_chunk_size`) that it sends
+    rate_bytes_s   the same as a steady rate of all its answers with data together; 0: as fast as it can
+    wrong_chunks   chunks (of `have_chunk_size`) of which no block is sent rightly, whatever range they are asked in
+    closes         "said": each answer bears Connection: close; "unsaid": the connection is closed after it without a word
+    serves_any     False: POST .../any is 404 no-such-path
+    deltas         False: a have map is always a whole one, also where delta=1 was asked for
+    pending        chunks that the have map says are being fetched
+    have_says      a function that turns the have map's true answer into what is said
+    finest_layer   layers of smaller chunks are 404 layer-too-fine
     """
 
     def __init__(self, content, tracker=None, held=None, claimed=None, have_chunk_size=64 * 1024, host="127.0.0.1"):
@@ -389,16 +407,30 @@ class FakeHolder:
         self.id = self.identity.id
         self.have_chunk_size = have_chunk_size
         self.held = held
-        self.pace_s = 0  # before each answer with data: how slow an honest holder is
         self.claimed = held if claimed is None else None if claimed == "complete" else claimed
+        self.pace_s = 0
+        self.rate_bytes_s = 0
+        self.wrong_chunks = set()
+        self.closes = None
+        self.serves_any = True
+        self.deltas = True
+        self.pending = set()
+        self.have_says = lambda answer: answer
+        self.finest_layer = BLOCK_SIZE
         self.version = random.getrandbits(40)
         self.clock = Clock()
-        self.requests = collections.Counter()  # by kind: files, data, layer, have, status, other
-        self.ranges = []  # (first, last, body bytes sent) of each data request that was answered with bytes
+        self.requests = collections.Counter()  # by kind: files, data, any, layer, have, batch, status, other
+        self.connections = 0
+        self._answers = []  # [first, last, body bytes sent so far] of each request for data that is answered with bytes
+        self._sent_any = collections.Counter()  # (chunk size, index): how often it was this holder's choice
+        self._added = []  # (version, chunks that were new with it)
         self._tracker_address = tracker
-        self._changed = threading.Condition()  # guards what follows and the counters
+        self._changed = threading.Condition()  # guards what follows, the lists above and the counters
         self._fault = None
+        self._next_turn = 0
         self._stopping = threading.Event()
+        self._thawed = threading.Event()
+        self._thawed.set()
         self._server = (_Server6 if ":" in host else _Server)((host, 0), _Handler)
         self._server.holder = self
         self.host = host
@@ -428,7 +460,8 @@ class FakeHolder:
                 if self.tracker.try_heartbeat().status_code == 404:
                     self.register()
 
-    def stop(self):
+    def stop(self, unregister=True):
+        """Not unregistered: as one that died; its connections break, and the tracker names it until it lapses."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -436,11 +469,14 @@ class FakeHolder:
             self._changed.notify_all()
         self._server.shutdown()
         self._server.server_close()
+        if not unregister:
+            self._server.break_connections()
         for thread in self._threads:
             thread.join(10)
         if self._tracker_address is not None:
-            with contextlib.suppress(requests.RequestException):
-                self.tracker.try_unregister()
+            if unregister:
+                with contextlib.suppress(requests.RequestException):
+                    self.tracker.try_unregister()
             self.tracker.close()
 
     def __enter__(self):
@@ -449,15 +485,22 @@ class FakeHolder:
     def __exit__(self, *_):
         self.stop()
 
+    def freeze(self):
+        """Connections stay, and new ones are taken, but no byte is sent until thaw()."""
+        self._thawed.clear()
+
+    def thaw(self):
+        self._thawed.set()
+
     # ---- faults ----
 
     def fail(self, fault, on=None, every=1, after=0, times=None, retry_after_s=1):
         assert fault in FAULTS, fault
-        on = on or (("layer",) if fault in _LAYER_FAULTS else ("data",))
+        on = set(on or (("layer",) if fault in _LAYER_FAULTS else ("data",)))
         with self._changed:
             self._fault = {
-                "name": fault, "on": set(on), "every": every, "after": after, "times": times, "seen": 0, "done": 0,
-                "retry_after_s": retry_after_s,
+                "name": fault, "on": on | ({"any"} if "data" in on else set()), "every": every, "after": after,
+                "times": times, "seen": 0, "done": 0, "retry_after_s": retry_after_s,
             }  # fmt: skip
 
     def behave(self):
@@ -484,23 +527,76 @@ class FakeHolder:
             fault["done"] += 1
             return fault
 
-    # ---- what was asked ----
+    # ---- what it has, and how soon it sends it ----
 
     def add_held(self, indexes):
         """More chunks are held (and claimed) from now on; pollers of the have map hear of it."""
         with self._changed:
+            self._added.append((self.version + 1, set(indexes) - self.claimed))
             self.held = self.held | set(indexes)
             self.claimed = self.claimed | set(indexes)
             self.version += 1
             self._changed.notify_all()
 
+    def set_held(self, indexes):
+        """Holds (and claims) these chunks and no others from now on."""
+        with self._changed:
+            self._added.clear()
+            self.held = self.claimed = set(indexes)
+            self.version += 1
+            self._changed.notify_all()
+
+    def _holds(self, first, last):
+        chunks = range(first // self.have_chunk_size, last // self.have_chunk_size + 1)
+        return self.held is None or self.held.issuperset(chunks)
+
+    def _choose(self, chunk_size, wanted):
+        """What was least often its choice of the wanted chunks that it holds, ties at random; None: it holds none."""
+        with self._changed:
+            held = [index for index in wanted
+                    if self._holds(index * chunk_size, min((index + 1) * chunk_size, self.content.size) - 1)]  # fmt: skip
+            if not held:
+                return None
+            index = min(held, key=lambda index: (self._sent_any[chunk_size, index], random.random()))
+            self._sent_any[chunk_size, index] += 1
+            return index
+
+    def _spoil(self, body, first):
+        """`body`, which begins at `first`, with its bytes of the wrong chunks made wrong."""
+        body = bytearray(body)
+        for chunk in self.wrong_chunks:
+            begin, end = max(first, chunk * self.have_chunk_size), (chunk + 1) * self.have_chunk_size
+            for position in range(begin - first, min(end - first, len(body)), BLOCK_SIZE):
+                body[position] ^= 1
+        return bytes(body)
+
+    def _await_thaw(self):
+        while not self._thawed.is_set() and not self._stopping.is_set():
+            self._thawed.wait(0.05)
+
+    def _await_turn(self, length):
+        """Until so many bytes more may be sent by `rate_bytes_s`."""
+        if self.rate_bytes_s:
+            with self._changed:
+                now = time.monotonic()
+                self._next_turn = turn = max(self._next_turn, now) + length / self.rate_bytes_s
+            self._stopping.wait(turn - now)
+        self._await_thaw()
+
+    # ---- what was asked ----
+
+    @property
+    def ranges(self):
+        """(first, last, body bytes sent so far) of each request for data, ranges and any, that was not refused."""
+        with self._changed:
+            return [tuple(answer) for answer in self._answers]
+
     def _per_chunk(self, chunk_size, amount):
         counter = collections.Counter()
-        with self._changed:
-            for first, last, sent in self.ranges:
-                for index in range(first // chunk_size, last // chunk_size + 1):
-                    begin, end = max(first, index * chunk_size), min(first + sent, (index + 1) * chunk_size)
-                    counter[index] += amount(begin, end)
+        for first, last, sent in self.ranges:
+            for index in range(first // chunk_size, last // chunk_size + 1):
+                begin, end = max(first, index * chunk_size), min(first + sent, (index + 1) * chunk_size)
+                counter[index] += amount(begin, end)
         return counter
 
     def chunk_requests(self, chunk_size):
@@ -513,14 +609,36 @@ class FakeHolder:
 
     @property
     def sent_bytes(self):
-        with self._changed:
-            return sum(sent for _, _, sent in self.ranges)
+        return sum(sent for _, _, sent in self.ranges)
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a thread that commits "silent" ends by itself, soon after stop()
     request_queue_size = 128
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.open = set()
+        self.lock = threading.Lock()
+
+    def process_request(self, request, client_address):
+        with self.lock:
+            self.open.add(request)
+            self.holder.connections += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        with self.lock:
+            self.open.discard(request)
+        super().shutdown_request(request)
+
+    def break_connections(self):
+        with self.lock:
+            for connection in self.open:
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
         """A client that goes away in mid-answer is nothing to tell of."""
@@ -543,28 +661,60 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self._answer_with_faults("other", lambda fault: self._problem(404, "not-found"))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        kind, content = self._kind(urllib.parse.urlsplit(self.path).path), self.server.holder.content
+        known = {"batch": self._batch}
+        if self.server.holder.serves_any:
+            known["any"] = self._any
+        if kind in known:
+            self._answer_with_faults(kind, lambda fault: self._posted(known[kind], content, fault))
+        else:
+            self._answer_with_faults("other", lambda fault: self._problem(404, "no-such-path"))
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
         query = {key: values[0] for key, values in urllib.parse.parse_qs(url.query).items()}
-        content = self.server.holder.content
-        base = f"/v1/files/{content.root}/"
-        kind = url.path[len(base) :] if url.path.startswith(base) else url.path.removeprefix("/v1/")
+        kind = self._kind(url.path)
         known = {"data": self._data, "layer": self._layer, "have": self._have}
         if kind in known:
-            if query.get("size") != str(content.size):
+            if query.get("size") != str(self.server.holder.content.size):
                 self._answer_with_faults(kind, lambda fault: self._problem(404, "unknown-content"))
             else:
                 self._answer_with_faults(kind, lambda fault: known[kind](fault, query))
         elif kind in ("files", "status"):
             self._answer_with_faults(kind, lambda fault: self._listing(kind))
         else:
-            self._answer_with_faults("other", lambda fault: self._problem(404, "not-found"))
+            self._answer_with_faults("other", lambda fault: self._problem(404, "no-such-path"))
+
+    def _posted(self, answer, content, fault):
+        if self.headers.get("Content-Type") != "application/json":
+            self._problem(415, "not-json")
+            return
+        try:
+            body = json.loads(self.body)
+            members = self._any_members(body, content) if answer == self._any else self._batch_members(body)
+        except (ValueError, TypeError, KeyError, AssertionError):
+            self._problem(400, "invalid-body")
+            return
+        answer(content, fault, *members)
+
+    def _any_members(self, body, content):
+        assert body["chunk_size"] in CHUNK_SIZES
+        same = body["size"] == content.size
+        return same, body["chunk_size"], same and bitmap_indexes(body["wanted"], content.chunk_count(body["chunk_size"]))
+
+    def _batch_members(self, body):
+        assert 0 < len(body["contents"]) <= ITEMS_MAX
+        return ([(bytes.fromhex(one["root"]), int(one["size"])) for one in body["contents"]],)
+
+    def _kind(self, path):
+        """The last word of a path of this holder's content, or what stands behind /v1/."""
+        base = f"/v1/files/{self.server.holder.content.root}/"
+        return path[len(base) :] if path.startswith(base) else path.removeprefix("/v1/")
 
     def _answer_with_faults(self, kind, answer):
         holder = self.server.holder
+        holder._await_thaw()
         if holder._stopping.is_set():  # a connection that was kept alive
             self.close_connection = True
             return
@@ -580,7 +730,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif name == "status_500":
             self._problem(500, "internal")
         elif name == "status_404":
-            self._problem(404, "range-not-held")
+            self._problem(404, "not-held")
         elif name == "busy":
             self._problem(503, "busy", {"Retry-After": str(fault["retry_after_s"])})
         else:
@@ -593,47 +743,108 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._json({"id": holder.id, "clock": holder.clock.value, "files": 1, "downloads": []})
 
+    def _range(self, size):
+        """(first, last) of one Range that can be satisfied, "unsatisfiable", or None: everything."""
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not asked or not asked[1] + asked[2]:
+            return None
+        if not asked[1]:
+            length = min(int(asked[2]), size)
+            return (size - length, size - 1) if length else "unsatisfiable"
+        first, last = int(asked[1]), min(int(asked[2] or size), size - 1)
+        if asked[2] and int(asked[2]) < first:
+            return None
+        return (first, last) if first < size else "unsatisfiable"
+
+    def _unsatisfiable(self, size):
+        self._problem(416, "range-not-satisfiable", {"Content-Range": f"bytes */{size}"})
+
     def _data(self, fault, _query):
-        holder = self.server.holder
-        content = holder.content
-        size = content.size
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        first = int(asked[1]) if asked else 0
-        last = min(int(asked[2]) if asked and asked[2] else size - 1, size - 1)
-        if asked and (first >= size or last < first):
-            self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+        holder, size = self.server.holder, self.server.holder.content.size
+        asked = self._range(size)
+        if asked == "unsatisfiable":
+            self._unsatisfiable(size)
             return
-        if holder.pace_s:
-            holder._stopping.wait(holder.pace_s)
-        chunks = set(range(first // holder.have_chunk_size, last // holder.have_chunk_size + 1))
-        if holder.held is not None and not chunks <= holder.held:
-            self._problem(404, "range-not-held")
+        first, last = asked or (0, size - 1)
+        if not holder._holds(first, last):
+            self._problem(404, "not-held")
             return
-        status = 206 if asked else 200
         if fault == "wrong_range":
             first, last = (0, last - first) if first > 0 else (first + 1, min(last + 1, size - 1))
-        elif fault == "status_200":
-            status, first, last = 200, 0, size - 1
+        self._bytes(206 if asked else 200, first, last, fault)
+
+    def _any(self, content, fault, same, chunk_size, wanted):
+        if not same:
+            self._problem(404, "unknown-content")
+            return
+        if fault == "wrong_range":
+            wanted = set(range(content.chunk_count(chunk_size))) - wanted or wanted
+        index = self.server.holder._choose(chunk_size, wanted)
+        if index is None:
+            self._problem(404, "not-held")
+            return
+        first = index * chunk_size
+        self._bytes(206, first, min(first + chunk_size, content.size) - 1, fault)
+
+    def _bytes(self, status, first, last, fault):
+        """Bytes of the content, with what a fault makes of them; they are counted as they go out."""
+        holder, content = self.server.holder, self.server.holder.content
+        if fault == "status_200":
+            status, first, last = 200, 0, content.size - 1
+        elif fault == "plain_200":
+            status = 200
         body = content.data[first : last + 1]
-        headers = {"Content-Range": f"bytes {first}-{last}/{size}"} if status == 206 else {}
+        headers = {"ETag": f'"{content.root}-{content.size}"'}
+        if status == 206:
+            headers["Content-Range"] = f"bytes {first}-{last}/{content.size}"
+        if holder.wrong_chunks:
+            body = holder._spoil(body, first)
         if fault == "wrong_bytes":
-            middle = len(body) // 2
-            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+            spoilt = bytearray(body)
+            for position in range(0, len(spoilt), BLOCK_SIZE):
+                spoilt[position] ^= 1
+            body = bytes(spoilt)
         elif fault == "too_few":
-            body = body[: len(body) // 2]
+            body = body[: min(len(body), BLOCK_SIZE) // 2]
         elif fault == "too_many":
             body += bytes(1000)
-        headers["ETag"] = f'"{content.root}-{size}"'
-        sent = self._send(status, body, headers, fault, "application/octet-stream")
-        if self.command != "HEAD":
-            with holder._changed:
-                holder.ranges.append((first, last, sent))
+        if self.command == "HEAD":
+            self._send(status, body, headers, fault, "application/octet-stream")
+            return
+        answer = [first, last, 0]
+        with holder._changed:
+            holder._answers.append(answer)
+        if holder.pace_s:
+            holder._stopping.wait(holder.pace_s)
+        self._send(status, body, headers, fault, "application/octet-stream", answer)
+
+    def _batch(self, content, fault, asked):
+        holder, stream = self.server.holder, b""
+        for root, size in asked:
+            held = (root, size) == (content.root_bytes, content.size) and holder.held is None
+            if held and size <= _BATCH_CONTENT_MAX:
+                stream += root + size.to_bytes(8, "big") + holder._spoil(content.data, 0)
+            else:
+                stream += root + b"\xff" * 8
+        if fault == "wrong_bytes":
+            stream = stream[:-1] + bytes([stream[-1] ^ 1])
+        elif fault == "too_few":
+            stream = stream[: len(stream) // 2]
+        elif fault == "too_many":
+            stream += bytes(1000)
+        self._send(200, stream, {}, fault, "application/octet-stream")
 
     def _layer(self, fault, query):
         content = self.server.holder.content
         chunk_size = int(query.get("chunk_size", "0"))
         if chunk_size not in CHUNK_SIZES:
-            self._problem(400, "invalid")
+            self._problem(400, "invalid-query")
+            return
+        if content.chunk_count(chunk_size) > LAYER_HASHES_MAX:
+            self._problem(400, "layer-too-large")
+            return
+        if chunk_size < self.server.holder.finest_layer:
+            self._problem(404, "layer-too-fine")
             return
         layer = content.layer(chunk_size)
         if fault == "wrong_layer":
@@ -642,25 +853,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             layer += bytes(32)
         elif fault == "short_layer":
             layer = layer[:-32]
-        self._send(200, layer, {}, fault, "application/octet-stream")
+        asked = self._range(len(layer))
+        if asked == "unsatisfiable":
+            self._unsatisfiable(len(layer))
+        elif asked:
+            headers = {"Content-Range": f"bytes {asked[0]}-{asked[1]}/{len(layer)}"}
+            self._send(206, layer[asked[0] : asked[1] + 1], headers, fault, "application/octet-stream")
+        else:
+            self._send(200, layer, {}, fault, "application/octet-stream")
 
     def _have(self, fault, query):
         holder = self.server.holder
         deadline = time.monotonic() + min(int(query.get("wait_ms", "0")), 30000) / 1000
         with holder._changed:
-            while query.get("since") == str(holder.version) and not holder._stopping.is_set():
+            while (holder.claimed is not None and query.get("since") == str(holder.version)
+                   and not holder._stopping.is_set()):  # fmt: skip
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or not holder._changed.wait(remaining):
                     break
             answer = {"version": holder.version, "complete": holder.claimed is None}
             if holder.claimed is not None:
-                count = holder.content.chunk_count(holder.have_chunk_size)
-                answer["chunk_size"] = holder.have_chunk_size
-                answer["bitmap"] = bitmap(holder.claimed, count)
+                answer.update(self._map(query))
+        holder._await_thaw()
         if holder._stopping.is_set():
             self.close_connection = True
             return
-        self._json(answer, fault=fault)
+        self._json(holder.have_says(answer), fault=fault)
+
+    def _map(self, query):
+        """The have map's members; the holder's lock is held."""
+        holder = self.server.holder
+        count = holder.content.chunk_count(holder.have_chunk_size)
+        members = {"chunk_size": holder.have_chunk_size}
+        since = int(query.get("since", "-1"))
+        added = set().union(*(chunks for version, chunks in holder._added if version > since))
+        known = since in (holder.version, *(version - 1 for version, _ in holder._added))
+        if query.get("delta") == "1" and holder.deltas and known and len(added) <= ITEMS_MAX:
+            members["added"] = sorted(added)
+        else:
+            members["bitmap"] = bitmap(holder.claimed, count)
+        if holder.pending:
+            members["pending"] = bitmap(holder.pending, count)
+        return members
 
     # Sending.
 
@@ -671,8 +905,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         value = {"type": "urn:enxame:problem:" + problem, "title": problem, "status": status, "detail": problem}
         self._json(value, status, headers, "application/problem+json")
 
-    def _send(self, status, body, headers, fault=None, kind=None):
-        """Returns how many bytes of the body went out."""
+    def _send(self, status, body, headers, fault=None, kind=None, answer=None):
+        """`answer`: a request for data, in which the bytes are counted."""
         self.send_response(status)
         self.send_header("Lamport-Clock", str(self.server.holder.clock.tick()))
         self.send_header("Content-Length", str(len(body)))
@@ -683,24 +917,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == "huge_headers":
             for number in range(200):
                 self.send_header(f"X-Huge-{number}", "x" * 1000)
+        if self.server.holder.closes == "said":
+            self.send_header("Connection", "close")
+        self.close_connection = self.close_connection or self.server.holder.closes is not None
         self.end_headers()
         if self.command == "HEAD":
-            return 0
+            return
+        if fault in ("cut", "trickle"):
+            self.close_connection = True
         if fault == "cut":
-            self.close_connection = True
-            body = body[: len(body) // 2]
+            body = body[: min(len(body), BLOCK_SIZE) // 2]
         if fault == "trickle":
-            self.close_connection = True
-            return self._trickle(body)
-        self.wfile.write(body)
-        return len(body)
+            self._write_slowly(body, answer)
+        elif answer is None:
+            self.wfile.write(body)
+        else:
+            self._write(body, answer)
 
-    def _trickle(self, body):
-        for position, octet in enumerate(body):
+    def _write(self, body, answer):
+        holder = self.server.holder
+        rate = holder.rate_bytes_s
+        piece = min(_PIECE, max(1, rate // 20)) if rate else _PIECE
+        start = 0
+        while start < len(body) and not holder._stopping.is_set():
+            in_chunk = (answer[0] + start) % holder.have_chunk_size
+            length = min(piece, holder.have_chunk_size - in_chunk, len(body) - start)
+            if holder.pace_s and in_chunk == 0 and start > 0:
+                holder._stopping.wait(holder.pace_s)
+            holder._await_turn(length)
+            self.wfile.write(body[start : start + length])
+            start += length
+            with holder._changed:
+                answer[2] += length
+        self.close_connection = self.close_connection or start < len(body)
+
+    def _write_slowly(self, body, answer):
+        for octet in body:
             self.wfile.write(bytes([octet]))
+            if answer is not None:
+                with self.server.holder._changed:
+                    answer[2] += 1
             if self.server.holder._stopping.wait(1):
-                return position + 1
-        return len(body)
+                return
 
     def _hang(self):
         """Until the client gives up or the holder stops."""

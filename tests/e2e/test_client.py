@@ -1,5 +1,6 @@
 """The independent client against libtorrent (an independent BEP 52), and the fake holder against the client."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -108,6 +109,69 @@ def test_an_unsatisfiable_range_is_416_and_another_size_404(peer):
     expect_problem(peer.get(f"/v1/files/{CONTENT.root}/data?size=5"), 404)
 
 
+def test_ranges_of_all_forms(peer):
+    size = CONTENT.size
+    for asked, first, last in (("0-0", 0, 0), ("70000-250000", 70_000, 250_000), ("100-", 100, size - 1),
+                               ("-10", size - 10, size - 1), (f"5-{size + 9}", 5, size - 1)):  # fmt: skip
+        answer = expect(peer.data(CONTENT, headers={"Range": "bytes=" + asked}), 206)
+        assert answer.content == CONTENT.data[first : last + 1]
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{size}"
+    for asked in ("bytes=9-5", "bytes=-", "bytes=0-1,5-6", "lines=1-2"):
+        assert expect(peer.data(CONTENT, headers={"Range": asked}), 200).content == CONTENT.data
+    assert peer.data(CONTENT, headers={"Range": "bytes=-0"}).status_code == 416
+
+
+def test_a_part_of_a_layer_and_layers_that_are_refused(holder, peer):
+    whole = CONTENT.layer(BLOCK_SIZE)
+    answer = expect(peer.layer(CONTENT, BLOCK_SIZE, headers={"Range": "bytes=32-95"}), 206)
+    assert answer.content == whole[32:96] and answer.headers["Content-Range"] == f"bytes 32-95/{len(whole)}"
+    assert peer.layer(CONTENT, BLOCK_SIZE, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+    assert expect_problem(peer.layer(CONTENT, 5000), 400).endswith(":invalid-query")
+    holder.finest_layer = 64 << 10
+    assert expect_problem(peer.layer(CONTENT, BLOCK_SIZE), 404).endswith(":layer-too-fine")
+    assert expect(peer.layer(CONTENT, 64 << 10), 200).content == CONTENT.layer(64 << 10)
+
+
+def ask_any(peer, wanted, chunk_size=64 << 10, size=CONTENT.size):
+    body = {"size": size, "chunk_size": chunk_size, "wanted": client.bitmap(wanted, CONTENT.chunk_count(chunk_size))}
+    return peer.call("POST", f"/v1/files/{CONTENT.root}/any", body)
+
+
+def test_any_gives_what_was_given_least_often(holder, peer):
+    given = []
+    for _ in range(10):
+        answer = expect(ask_any(peer, range(5)), 206)
+        first, last = map(int, answer.headers["Content-Range"].split(" ")[1].split("/")[0].split("-"))
+        assert answer.content == CONTENT.data[first : last + 1]
+        given.append(first // (64 << 10))
+    assert sorted(given[:5]) == sorted(given[5:]) == list(range(5))
+    wait_until(lambda: holder.sent_bytes == 2 * CONTENT.size)
+    assert holder.chunk_requests(64 << 10) == dict.fromkeys(range(5), 2) and holder.requests == {"any": 10}
+
+
+def test_any_of_what_is_not_held_and_where_it_is_not_known(holder, peer):
+    holder.held = holder.claimed = {1}
+    assert expect(ask_any(peer, {0, 1}), 206).content == CONTENT.chunk(1, 64 << 10)
+    assert expect(ask_any(peer, {4, 5}, 16 << 10), 206).content in (CONTENT.chunk(n, 16 << 10) for n in (4, 5))
+    assert expect_problem(ask_any(peer, {0, 2}), 404).endswith(":not-held")
+    assert expect_problem(ask_any(peer, {0}, 128 << 10), 404).endswith(":not-held")
+    assert expect_problem(ask_any(peer, {0}, size=5), 404).endswith(":unknown-content")
+    assert expect_problem(ask_any(peer, {0}, 65), 400).endswith(":invalid-body")
+    holder.serves_any = False
+    assert expect_problem(ask_any(peer, {1}), 404).endswith(":no-such-path")
+
+
+def test_a_batch_has_the_content_and_says_what_is_not_held():
+    small, other = Content(b"small content"), Content(b"another")
+    with FakeHolder(small) as holder:
+        peer = Peer(holder.address)
+        body = {"contents": [{"root": one.root, "size": one.size} for one in (other, small)]}
+        stream = expect(peer.call("POST", "/v1/batch", body), 200).content
+        assert stream == other.root_bytes + b"\xff" * 8 + small.root_bytes + (13).to_bytes(8, "big") + small.data
+        assert expect_problem(peer.call("POST", "/v1/batch", {"contents": []}), 400).endswith(":invalid-body")
+        peer.close()
+
+
 def test_the_clock_goes_on_with_each_message(peer):
     peer.clock.value = 1000
     peer.status()
@@ -148,6 +212,72 @@ def test_faults_of_chosen_kinds_of_requests(holder, peer):
     assert peer.data(CONTENT, 0, 9).content == CONTENT.data[:10]
     with pytest.raises(requests.RequestException):
         peer.layer(CONTENT, BLOCK_SIZE)
+
+
+def test_a_fault_in_data_is_one_in_any(holder, peer):
+    holder.fail("wrong_bytes")
+    assert expect(ask_any(peer, {2}), 206).content != CONTENT.chunk(2, 64 << 10)
+    holder.fail("wrong_range")
+    assert not expect(ask_any(peer, {2}), 206).headers["Content-Range"].startswith("bytes 131072-")
+    holder.fail("plain_200")
+    answer = expect(ask_any(peer, {2}), 200)
+    assert answer.content == CONTENT.chunk(2, 64 << 10) and "Content-Range" not in answer.headers
+
+
+def test_wrong_chunks_are_wrong_in_every_block_and_in_every_range(holder, peer):
+    holder.wrong_chunks = {1}
+    blocks = [block for block in range(CONTENT.chunk_count(BLOCK_SIZE))
+              if peer.data(CONTENT, block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE - 1).content
+              != CONTENT.chunk(block, BLOCK_SIZE)]  # fmt: skip
+    whole = peer.data(CONTENT).content
+    assert blocks == [4, 5, 6, 7]
+    assert [n for n in range(5) if whole[n * 65536 : (n + 1) * 65536] != CONTENT.chunk(n, 65536)] == [1]
+
+
+@pytest.mark.parametrize("closes", ["said", "unsaid"])
+def test_a_holder_that_closes_after_each_answer(holder, peer, closes):
+    holder.closes = closes
+    for _ in range(3):
+        answer = expect(peer.data(CONTENT, 0, 99), 206)
+        assert answer.content == CONTENT.data[:100] and ("Connection" in answer.headers) == (closes == "said")
+    assert holder.connections == 3
+
+
+def test_a_rate_holds_for_all_answers_together(holder):
+    holder.rate_bytes_s = 200_000
+    started = time.monotonic()
+    threads = [threading.Thread(target=Peer(holder.address).data, args=(CONTENT, 0, 49_999)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started >= 0.95 and holder.sent_bytes == 200_000
+
+
+def test_a_frozen_holder_goes_on_when_it_is_thawed(holder, peer):
+    holder.freeze()
+    with pytest.raises(requests.RequestException):
+        peer.status()
+    holder.thaw()
+    assert peer.status()["id"] == holder.id
+
+
+@pytest.mark.parametrize("unregister", [True, False])
+def test_a_holder_that_leaves_in_the_middle(tracker, unregister):
+    with FakeHolder(CONTENT, tracker=tracker.address) as holder:
+        holder.rate_bytes_s = 100_000
+        others = tracker.client()
+        line = f"GET /v1/files/{CONTENT.root}/data?size={CONTENT.size} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with socket.create_connection((holder.host, holder.port), 10) as connection:
+            connection.sendall(line.encode())
+            received = connection.recv(65536)
+            assert b" 200 " in received
+            holder.stop(unregister=unregister)
+            with contextlib.suppress(ConnectionError):
+                while more := connection.recv(65536):
+                    received += more
+        assert len(received) < CONTENT.size
+        assert others.holder_ids(CONTENT) == (set() if unregister else {holder.id})
 
 
 def test_busy_for_a_while(holder, peer):
@@ -204,6 +334,30 @@ def test_a_long_poll_ends_when_something_new_is_held(peer, holder):
     poller.join(10)
     assert client.bitmap_indexes(answers[0]["bitmap"], 5) == {0, 3} and answers[0]["version"] != before
     other.close()
+
+
+def test_a_have_map_by_what_was_added(peer, holder):
+    holder.set_held({0})
+    first = peer.have(CONTENT)
+    holder.add_held({3})
+    holder.add_held({1})
+    path = f"/v1/files/{CONTENT.root}/have?size={CONTENT.size}&delta=1&since="
+    assert peer.get_json(f"{path}{first['version']}")["added"] == [1, 3]
+    assert peer.get_json(f"{path}{first['version'] + 1}")["added"] == [1]
+    assert peer.get_json(f"{path}{first['version'] + 2}")["added"] == []
+    everything = {0, 1, 3}
+    for since in ("5", first["version"] + 7):  # it knows of no such version
+        assert client.bitmap_indexes(peer.get_json(f"{path}{since}")["bitmap"], 5) == everything
+    holder.deltas, holder.pending = False, {2}
+    have = peer.get_json(f"{path}{first['version']}")
+    assert client.bitmap_indexes(have["bitmap"], 5) == everything and client.bitmap_indexes(have["pending"], 5) == {2}
+    holder.have_says = lambda answer: {**answer, "bitmap": "x"}
+    assert peer.get_json(f"{path}{first['version']}")["bitmap"] == "x"
+
+
+def test_a_complete_holder_lets_nobody_wait_for_news(peer):
+    have = peer.have(CONTENT)
+    assert peer.have(CONTENT, since=have["version"], wait_ms=20_000) == have
 
 
 def test_a_silent_holder_stops_at_once(holder):

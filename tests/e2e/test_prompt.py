@@ -294,7 +294,7 @@ def test_who_leaves_hears_that_a_download_will_go_on(tracker, open_prompt):
         holder.fail("silent", on=("data",))
         prompt = open_prompt(tracker)
         prompt.child.send("download file\r")
-        wait_until(lambda: holder.requests["data"])
+        wait_until(lambda: holder.requests["data"] + holder.requests["any"])
         prompt.child.send("\x04")
         prompt.expect("1 unfinished download will go on at the next start")
         assert prompt.end("") == 0

@@ -14,22 +14,12 @@ from test_download import holder_rows
 MIB = 1024 * 1024
 
 
-class _SlowHandler(client._Handler):
-    def _trickle(self, body):
-        sent = 0
-        while sent < len(body) and not self.server.holder._stopping.wait(0.05):
-            self.wfile.write(body[sent : sent + 100])
-            sent += 100
-        return min(sent, len(body))
-
-
 class SlowHolder(FakeHolder):
     """Sends 2,000 bytes a second: far too little, but never so little that it counts as silent."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self._server.RequestHandlerClass = _SlowHandler
-        self.fail("trickle")
+        self.rate_bytes_s = 2000
 
 
 def test_slow_holders_do_not_take_up_all_the_room_for_chunks(tracker, start_shell):
@@ -37,7 +27,7 @@ def test_slow_holders_do_not_take_up_all_the_room_for_chunks(tracker, start_shel
     with SlowHolder(content, tracker=tracker.address) as slow:
         shell = start_shell(tracker=tracker, args=["--chunk-size", "16M"])
         shell.say("download file")
-        wait_until(lambda: slow.requests["data"] >= 2)
+        wait_until(lambda: slow.sent_bytes > 0)
         with FakeHolder(content, tracker=tracker.address) as good:
             assert shell.end(60) == 0, shell.log()
             assert (shell.dir / "file").read_bytes() == content.data
@@ -66,7 +56,7 @@ def test_the_last_chunk_is_not_left_to_slow_holders(tracker, start_shell):
     ):
         shell = start_shell(tracker=tracker, args=["--chunk-size", "1M"])
         shell.say("download file")
-        wait_until(lambda: one.requests["data"] and other.requests["data"])
+        wait_until(lambda: one.ranges and other.ranges)
         with FakeHolder(content, tracker=tracker.address):
             assert shell.end(60) == 0, shell.log()
             assert (shell.dir / "file").read_bytes() == content.data
