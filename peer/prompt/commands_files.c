@@ -1,7 +1,7 @@
 /* Commands that change what is here. */
 #include "commands_internal.h"
 #include "names.h"
-#include "progress.h"
+#include "summary.h"
 #include "timing.h"
 
 #define SLICE_MS 100u
@@ -21,7 +21,7 @@ void commands_print_finished(struct session *session, const struct download_repo
                            report->why.text[0] ? report->why.text : err_name(report->err));
         return;
     }
-    char *summary = progress_format_summary(report);
+    char *summary = summary_format(report, 0);
     terminal_print(session->terminal, "%s", summary ? summary : "");
     free(summary);
 }

@@ -1,6 +1,5 @@
 #include "progress.h"
 
-#include "hex.h"
 #include "names.h"
 #include "table.h"
 #include "units.h"
@@ -9,10 +8,9 @@
 #define BAR_MAX 30u
 #define NAME_MIN 8u
 #define LINE_SIZE 512u
-#define ID_SHOWN 4u /* bytes */
 
-/* In tenths would be too nervous.  100 only where all is done. */
-static unsigned percent(uint64_t done, uint64_t total)
+/* In tenths would be too nervous. */
+unsigned progress_percent(uint64_t done, uint64_t total)
 {
     if (done >= total)
         return 100;
@@ -39,8 +37,9 @@ static void format_figures(const struct progress *progress, char *ret_text, size
             snprintf(motion + used, sizeof motion - used, "  ETA %s", eta);
         }
     }
-    snprintf(ret_text, capacity, "%3u %%  %s of %s%s%s%s", percent(progress->done_bytes, progress->total_bytes), done,
-             total, motion, progress->tail[0] != '\0' ? "  " : "", progress->tail);
+    snprintf(ret_text, capacity, "%3u %%  %s of %s%s%s%s",
+             progress_percent(progress->done_bytes, progress->total_bytes), done, total, motion,
+             progress->tail[0] != '\0' ? "  " : "", progress->tail);
 }
 
 /* Cuts `text` in place to at most `width` columns, with "~" where something was left out. */
@@ -66,7 +65,7 @@ static void cut(char *text, size_t width)
 static void format_bar(const struct progress *progress, size_t width, char *ret_text, size_t capacity)
 {
     char bar[BAR_MAX + 1];
-    size_t full = percent(progress->done_bytes, progress->total_bytes) * width / 100;
+    size_t full = progress_percent(progress->done_bytes, progress->total_bytes) * width / 100;
     memset(bar, '.', width);
     memset(bar, '#', full);
     bar[width] = '\0';
@@ -109,80 +108,4 @@ void progress_format_download(const struct download_report *report, unsigned wid
                                 .tail = tail,
                                 .hide_rate = !running};
     progress_format(&progress, width, ret_text, capacity);
-}
-
-/* ---- the summary ---- */
-
-static void write_head(FILE *stream, const struct download_report *report)
-{
-    char name[NAME_SIZE_MAX + 1], size[UNITS_TEXT_SIZE], time[UNITS_TEXT_SIZE], text[UNITS_TEXT_SIZE];
-    names_printable(report->name, name, sizeof name);
-    units_format_size(report->content.size, size);
-    units_format_duration(report->elapsed_ms, time);
-    uint64_t fetched = report->done_bytes > report->resumed_bytes ? report->done_bytes - report->resumed_bytes : 0;
-    fprintf(stream, "%s: %s in %s", name, size, time);
-    if (fetched > 0) {
-        uint64_t ms = report->elapsed_ms > 0 ? report->elapsed_ms : 1;
-        units_format_size(fetched > UINT64_MAX / 1000 ? fetched / ms * 1000 : fetched * 1000 / ms, text);
-        fprintf(stream, ", %s/s", text);
-    }
-    if (report->resumed_bytes > 0) {
-        units_format_size(report->resumed_bytes, text);
-        fprintf(stream, ", %s of it were here already", text);
-    }
-    fputc('\n', stream);
-}
-
-static void add_holder(struct table *table, const struct holder_report *holder, uint64_t total)
-{
-    char address[ADDRESS_TEXT_SIZE], id[2 * ID_SHOWN + 1], chunks[24], bytes[UNITS_TEXT_SIZE], share[16], faults[24];
-    char note[sizeof holder->note + 16];
-    address_format(&holder->address, address);
-    hex_encode(holder->id, ID_SHOWN, id);
-    snprintf(chunks, sizeof chunks, "%llu", (unsigned long long)holder->chunks);
-    units_format_size(holder->bytes, bytes);
-    snprintf(share, sizeof share, "%u %%", total > 0 ? percent(holder->bytes, total) : 0);
-    snprintf(faults, sizeof faults, "%llu", (unsigned long long)holder->faults);
-    snprintf(note, sizeof note, "%s%s", holder->banned ? "banned: " : "", holder->note);
-    table_add(table, (const char *[]){address, id, chunks, bytes, share, faults, note});
-}
-
-/* Those that sent something or failed; of a small file most of a swarm did neither. */
-static void write_holders(FILE *stream, const struct download_report *report)
-{
-    static const char *const heads[] = {"HOLDER", "ID", ">CHUNKS", ">BYTES", ">SHARE", ">FAULTS", "NOTE"};
-    struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
-    uint64_t total = 0;
-    size_t shown = 0;
-    for (size_t i = 0; i < report->report_count; i++)
-        total += report->reports[i].bytes;
-    for (size_t i = 0; table && i < report->report_count; i++) {
-        if (report->reports[i].chunks == 0 && report->reports[i].faults == 0)
-            continue;
-        add_holder(table, &report->reports[i], total);
-        shown++;
-    }
-    char *rows = table && shown > 0 ? table_format(table) : NULL;
-    fputs(rows ? rows : "", stream);
-    if (shown < report->report_count)
-        fprintf(stream, "(%zu more had nothing to do)\n", report->report_count - shown);
-    free(rows);
-    table_free(table);
-}
-
-char *progress_format_summary(const struct download_report *report)
-{
-    char *text = NULL;
-    size_t length;
-    FILE *stream = open_memstream(&text, &length);
-    if (!stream)
-        return NULL;
-    write_head(stream, report);
-    if (report->report_count > 0)
-        write_holders(stream, report);
-    if (fclose(stream) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
 }

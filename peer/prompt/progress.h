@@ -1,4 +1,4 @@
-/* Progress lines and a finished download's report as text.  Pure but for allocations; any thread. */
+/* Progress lines.  Pure; any thread. */
 #ifndef ENXAME_PEER_PROGRESS_H
 #define ENXAME_PEER_PROGRESS_H
 
@@ -24,7 +24,7 @@ void progress_format(const struct progress *progress, unsigned width, char *ret_
 /* One line about a download under way, which ends with its state, or its holders. */
 void progress_format_download(const struct download_report *report, unsigned width, char *ret_text, size_t capacity);
 
-/* What is shown when it is done: a line, and a table of holders where any were asked.  The caller frees it. */
-char *progress_format_summary(const struct download_report *report);
+/* 100 only where all is done. */
+unsigned progress_percent(uint64_t done, uint64_t total);
 
 #endif

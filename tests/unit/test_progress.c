@@ -1,4 +1,4 @@
-/* Progress lines, summaries and tables. */
+/* Progress lines and tables. */
 #include "../../peer/prompt/progress.h"
 #include "../../peer/prompt/table.h"
 #include "test.h"
@@ -75,32 +75,6 @@ static void a_download_shows_its_holders_or_its_state(void **state)
     assert_null(strstr(line, "/s"));
 }
 
-static void the_summary_tells_who_sent_what(void **state)
-{
-    (void)state;
-    struct holder_report holders[2] = {
-        {.id = {0x12, 0x34, 0x56, 0x78}, .chunks = 3, .bytes = 3 * MIB_},
-        {.id = {0xff}, .chunks = 1, .bytes = MIB_, .faults = 2, .banned = true, .note = "wrong \033bytes"},
-    };
-    assert_true(address_parse_host("10.0.0.1", 99, &holders[0].address));
-    assert_true(address_parse_host("::1", 98, &holders[1].address));
-    struct download_report report = {.content = {.size = 6 * MIB_},
-                                     .name = "arq.bin",
-                                     .state = DOWNLOAD_DONE,
-                                     .done_bytes = 6 * MIB_,
-                                     .resumed_bytes = 2 * MIB_,
-                                     .elapsed_ms = 2000,
-                                     .reports = holders,
-                                     .report_count = 2};
-    char *text = progress_format_summary(&report);
-    assert_non_null(text);
-    assert_string_equal(text, "arq.bin: 6.0 MiB in 2 s, 2.0 MiB/s, 2.0 MiB of it were here already\n"
-                              "HOLDER       ID        CHUNKS    BYTES  SHARE  FAULTS  NOTE\n"
-                              "10.0.0.1:99  12345678       3  3.0 MiB   75 %       0\n"
-                              "[::1]:98     ff000000       1  1.0 MiB   25 %       2  banned: wrong ?bytes\n");
-    free(text);
-}
-
 static void columns_line_up_whatever_the_characters(void **state)
 {
     (void)state;
@@ -126,7 +100,6 @@ int main(void)
         cmocka_unit_test(nothing_and_everything),
         cmocka_unit_test(foreign_names_are_made_harmless),
         cmocka_unit_test(a_download_shows_its_holders_or_its_state),
-        cmocka_unit_test(the_summary_tells_who_sent_what),
         cmocka_unit_test(columns_line_up_whatever_the_characters),
     };
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
