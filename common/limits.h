@@ -109,6 +109,8 @@
 #define DOWNLOADS_OPEN_MAX 64u
 /* Small contents in one POST /v1/batch: an answer of at most ITEMS_MAX of these. */
 #define BATCH_CONTENT_MAX (256u * KIB)
+/* Batches that a peer sends at a time: each keeps the paths of its files in memory, a quarter of a MiB as a rule. */
+#define BATCHES_MAX 128u
 /* Lines of one prompt command. */
 #define COMMAND_SIZE_MAX 8192u
 /* Rows of `stats`: more than a person compares; the one that got no new run for longest goes. */

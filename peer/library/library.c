@@ -223,16 +223,6 @@ static enum err open_same(const struct share *share, int *ret_fd)
     return err;
 }
 
-/* A complete file; the caller frees it. */
-static enum err find_complete(struct library *library, const struct content *content, struct share *ret)
-{
-    enum err err = state_find_share(library->state, content, ret);
-    if (err || ret->complete)
-        return err;
-    share_free(ret);
-    return ERR_NOT_FOUND;
-}
-
 enum err library_open(struct library *library, const struct content *content, int *ret_fd, char **ret_name)
 {
     enum err err = ERR_OK;
@@ -242,7 +232,7 @@ enum err library_open(struct library *library, const struct content *content, in
     while (!err && *ret_fd < 0) {
         struct share share;
         unsigned lines = 0;
-        err = find_complete(library, content, &share);
+        err = state_find_complete(library->state, content, &share);
         if (err)
             return err;
         err = open_same(&share, ret_fd);
@@ -255,6 +245,34 @@ enum err library_open(struct library *library, const struct content *content, in
         share_free(&share);
     }
     return err;
+}
+
+enum err library_locate(struct library *library, const struct content *content, struct share *ret)
+{
+    unsigned lines = 0;
+    for (;;) {
+        struct stamp stamp;
+        enum err err = state_find_complete(library->state, content, ret);
+        if (err)
+            return err;
+        err = stamp_read_path(ret->path, &stamp);
+        if (!err && stamp_equal(&stamp, &ret->stamp))
+            return ERR_OK;
+        err = library_drop_stale(library, ret, err, &lines);
+        share_free(ret);
+        if (err)
+            return err;
+    }
+}
+
+enum err library_open_located(struct library *library, const struct share *share, int *ret_fd)
+{
+    unsigned lines = 0;
+    enum err err = open_same(share, ret_fd);
+    if (*ret_fd >= 0)
+        return ERR_OK;
+    err = library_drop_stale(library, share, err, &lines);
+    return err ? err : ERR_CHANGED;
 }
 
 /* A layer of one chunk or none needs nothing but the root. */
@@ -299,7 +317,7 @@ enum err library_layer(struct library *library, const struct content *content, u
     uint64_t count = merkle_chunk_count(content->size, chunk_size);
     if (count > LAYER_HASHES_MAX)
         return ERR_TOO_LARGE;
-    enum err err = find_complete(library, content, &share);
+    enum err err = state_find_complete(library->state, content, &share);
     if (err)
         return err;
     if (count <= 1)

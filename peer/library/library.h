@@ -70,6 +70,14 @@ void library_drop_part(struct library *library, const char *path, const char *na
 enum err library_open(struct library *library, const struct content *content, int *ret_fd, char **ret_name);
 
 /*
+ * The same in two steps, for whoever has many files to open and wants to know first which there are: a complete file whose
+ * path still leads to what was hashed (the caller frees it; errors as library_open()), and opening that.  ERR_CHANGED where
+ * it is something else by then: it is no longer shared.
+ */
+enum err library_locate(struct library *library, const struct content *content, struct share *ret);
+enum err library_open_located(struct library *library, const struct share *share, int *ret_fd);
+
+/*
  * The layer for chunks of `chunk_size` of a complete file; the caller frees it.  ERR_NOT_FOUND for an unknown content,
  * ERR_INVALID where the layer would be finer than what is kept, ERR_TOO_LARGE over LAYER_HASHES_MAX hashes.
  */

@@ -1,4 +1,4 @@
-/* What server.c (life, lists, status) and server_content.c (bytes of contents) share; for nobody else. */
+/* What server.c (life, lists, status), server_content.c and server_batch.c (bytes of contents) share; for nobody else. */
 #ifndef ENXAME_PEER_SERVER_INTERNAL_H
 #define ENXAME_PEER_SERVER_INTERNAL_H
 
@@ -19,6 +19,7 @@ struct server {
     pthread_rwlock_t lock; /* guards `downloads`: writers are its start and its end */
     struct downloads *downloads;
     atomic_uint_least64_t sent_bytes, requests, errors;
+    atomic_size_t batches; /* that are being sent */
 };
 
 /* An unfinished download of this content, held; NULL: none. */

@@ -163,6 +163,8 @@ enum err state_drop_share(struct state *state, const char *path, const char *nam
 enum err state_drop_exactly(struct state *state, const struct share *share);
 /* One row with this content, a complete one where there is one. */
 enum err state_find_share(struct state *state, const struct content *content, struct share *ret);
+/* A complete one, or ERR_NOT_FOUND. */
+enum err state_find_complete(struct state *state, const struct content *content, struct share *ret);
 /* Rows by (name, path) after the cursor (NULL: from the first), at most `limit`; the caller frees each and the array. */
 enum err state_list_shares(struct state *state, const char *after_name, const char *after_path, size_t limit,
                            struct share **ret, size_t *ret_count);

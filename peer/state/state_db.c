@@ -123,6 +123,9 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_SHARE_FIND] = SHARE_COLUMNS " FROM pairs p JOIN shares s ON s.pair = p.key"
                                      " WHERE p.hint = ?3 AND p.root = ?1 AND p.size = ?2"
                                      " ORDER BY s.complete DESC LIMIT 1",
+    [SQL_SHARE_FIND_COMPLETE] =
+        SHARE_COLUMNS " FROM pairs p JOIN shares s ON s.pair = p.key"
+                      " WHERE p.hint = ?3 AND p.root = ?1 AND p.size = ?2 AND s.complete LIMIT 1",
     [SQL_SHARE_LIST] = SHARE_COLUMNS " FROM pairs p CROSS JOIN shares s ON s.pair = p.key"
                                      " WHERE p.name >= ?1 AND (p.name > ?1 OR s.path > ?2)"
                                      " ORDER BY p.name, s.path LIMIT ?3",

@@ -239,11 +239,12 @@ static enum err read_share(struct query *query, struct share *ret)
     return ret->path && ret->name ? ERR_OK : ERR_NOMEM;
 }
 
-enum err state_find_share(struct state *state, const struct content *content, struct share *ret)
+static enum err find_share(struct state *state, enum state_sql statement, const struct content *content,
+                           struct share *ret)
 {
     *ret = (struct share){0};
     pthread_mutex_lock(&state->now.lock);
-    struct query query = state_query(&state->now, SQL_SHARE_FIND);
+    struct query query = state_query(&state->now, statement);
     bind_content(&query, 1, content);
     query_number(&query, 3, hint_of(content->root));
     enum err err = query_next(&query) ? read_share(&query, ret) : ERR_NOT_FOUND;
@@ -253,6 +254,16 @@ enum err state_find_share(struct state *state, const struct content *content, st
     if (err)
         share_free(ret);
     return err;
+}
+
+enum err state_find_share(struct state *state, const struct content *content, struct share *ret)
+{
+    return find_share(state, SQL_SHARE_FIND, content, ret);
+}
+
+enum err state_find_complete(struct state *state, const struct content *content, struct share *ret)
+{
+    return find_share(state, SQL_SHARE_FIND_COMPLETE, content, ret);
 }
 
 enum err state_list_shares(struct state *state, const char *after_name, const char *after_path, size_t limit,

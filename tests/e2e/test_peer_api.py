@@ -385,6 +385,23 @@ def test_a_file_that_changed_is_not_in_the_batch(small, tmp_path):
     assert found == [b"", None, None, contents[3].data]
 
 
+def test_more_batches_than_one_peer_sends_are_told_to_wait(small):
+    api, contents = small
+    asked = [contents[3]] * 1000
+    slow = [batch(_another(api), asked) for _ in range(128)]  # nobody reads: each stays under way
+    try:
+        answer = batch(api, contents[:2])
+        assert kind_of(answer, 503) == "busy" and answer.headers["Retry-After"] == "1"
+    finally:
+        for one in slow:
+            one.close()
+    wait_until(lambda: batch(api, contents[:2]).status_code == 200)
+
+
+def _another(api):
+    return client.Peer(api.url)
+
+
 def test_batches_that_make_no_sense(small):
     api, contents = small
     good = {"root": contents[0].root, "size": 0}

@@ -332,6 +332,27 @@ static void another_file_of_the_content_takes_over(void **unused)
     assert_true(was_logged("/b is gone"));
 }
 
+static void what_was_located_is_opened_only_while_it_is_the_same(void **unused)
+{
+    (void)unused;
+    make_text("a", "first");
+    expect(share("a"), 1, 0, 0);
+    struct share *rows, located;
+    size_t count;
+    int fd = -1;
+    assert_int_equal(state_list_shares(state, NULL, NULL, 1, &rows, &count), ERR_OK);
+    assert_int_equal(library_locate(library, &rows[0].content, &located), ERR_OK);
+    assert_int_equal(library_open_located(library, &located, &fd), ERR_OK);
+    close(fd);
+    make_text("a", "another");
+    assert_int_equal(library_open_located(library, &located, &fd), ERR_CHANGED);
+    assert_int_equal(fd, -1);
+    share_free(&located);
+    assert_int_equal(library_locate(library, &rows[0].content, &located), ERR_NOT_FOUND);
+    share_free(&rows[0]);
+    free(rows);
+}
+
 static void a_look_at_all_finds_what_changed_or_is_gone(void **unused)
 {
     (void)unused;
@@ -579,6 +600,7 @@ int main(void)
         TEST(a_second_start_trusts_kept_hashes_only_of_settled_unchanged_files),
         TEST(a_changed_file_is_not_served_as_before_and_hashed_again),
         TEST(another_file_of_the_content_takes_over),
+        TEST(what_was_located_is_opened_only_while_it_is_the_same),
         TEST(a_look_at_all_finds_what_changed_or_is_gone),
         TEST(what_is_unshared_while_it_waits_stays_so),
         TEST(layers_are_served_down_to_the_finest_that_is_kept),
