@@ -1,146 +1,210 @@
 """The command line of scripts/bench."""
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
 import re
 import shlex
-import shutil
 import signal
 import sys
-import tempfile
 
+import contest
+import growth
+import hashing
 import machine
+import needs
 import network
 import process
-import report
+import refresh
 import swarm
+import swarms
+import workplace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+POWERS = " KMG"
+DESCRIPTION = """Measures Enxame against other programs.  Each command runs all programs in turns, several times, checks
+every byte that was fetched, and prints the medians.  docs/BENCHMARKS.md holds what it found, and how to read it."""
 
 
-class Bench:
-    """What all subcommands use: a place to work in, a file of random bytes, and where words go."""
+# ---- words of the command line ----
 
-    def __init__(self, work, markdown):
-        self.work = work
-        self.markdown = markdown
 
-    def say(self, text):
-        print(text, file=sys.stderr, flush=True)
-
-    def table(self, head, rows):
-        print(report.table(head, rows, self.markdown), flush=True)
-
-    def random_file(self, name, size):
-        path = self.work / "source" / name
-        path.parent.mkdir(exist_ok=True)
-        with open(path, "wb") as file:
-            for position in range(0, size, 1 << 24):
-                file.write(os.urandom(min(1 << 24, size - position)))
-        return path
+def scaled(text, step, what):
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text)
+    if not found or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+    return int(found[1]) * step ** POWERS.index(found[2] or " ")
 
 
 def size(text):
-    found = re.fullmatch(r"([0-9]+)([KMG]?)", text)
-    if not found or int(found[1]) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size; for instance 64M, 2G or 4096")
-    return int(found[1]) * UNITS[found[2]]
+    return scaled(text, 1024, "a size; for instance 4096, 64M or 2G")
 
 
 def rate(text):
-    found = re.fullmatch(r"([0-9]+)([KMG]?)", text)
-    bits_s = int(found[1]) * 1000 ** " KMG".index(found[2] or " ") if found else 0
+    bits_s = scaled(text, 1000, "a rate in bits a second; for instance 100M")
     if not 100_000 <= bits_s <= 100_000_000_000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a rate in bits a second, of 100K to 100G; for instance 100M")
+        raise argparse.ArgumentTypeError(f"'{text}' is not from 100K to 100G bits a second")
     return bits_s
 
 
-def count(lowest, highest):
+def count(highest):
     def parse(text):
-        if not text.isdecimal() or not lowest <= int(text) <= highest:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {lowest} to {highest}")
+        if not text.isdecimal() or not 1 <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to {highest}")
         return int(text)
 
     return parse
 
 
-def programs(known):
+def list_of(parse):
+    return lambda text: [parse(word) for word in text.split(",")] if text else []
+
+
+def one_of(names):
     def parse(text):
-        names = text.split(",")
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(known)}")
-        return list(dict.fromkeys(names))
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(names)}")
+        return text
 
     return parse
 
 
 def setting(text):
     name, colon, value = text.partition(":")
-    if not colon:
+    if not colon or name not in swarms.KINDS:
         raise argparse.ArgumentTypeError(f"'{text}' is not PROGRAM:SETTING")
     return name, value
 
 
-def parser():
-    main = argparse.ArgumentParser(prog="scripts/bench", description="Measures Enxame against other programs.")
-    commands = main.add_subparsers(dest="command", required=True, metavar="command")
+# ---- options ----
+
+
+def common_options():
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--bin", type=pathlib.Path, default=ROOT / "build", metavar="DIR", help="Enxame's programs (build)")
-    common.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there, too")
-    common.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    common.add_argument("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm)")
-    common.add_argument("--peer-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's peers")
-    common.add_argument("--keep-logs", type=pathlib.Path, metavar="DIR", help="keep the programs' output; peers run with -v")
-    one = commands.add_parser("swarm", parents=[common], help="one seeder, many leechers, limited links (as root)")
-    kinds = list(swarm.swarms.KINDS)
-    one.add_argument("--leechers", type=count(1, 200), default=8, metavar="N", help="(8)")
-    one.add_argument("--size", type=size, default=64 << 20, help="of the file (64M)")
-    one.add_argument("--rate", type=rate, default=100_000_000, help="of each link and direction, bits a second (100M)")
-    one.add_argument("--slow-half", type=rate, metavar="RATE", help="upload of every second leecher")
-    one.add_argument("--runs", type=count(1, 1000), default=3, metavar="N", help="of each program (3)")
-    one.add_argument("--programs", type=programs(kinds), default=kinds, metavar="LIST", help=f"({','.join(kinds)})")
-    one.add_argument("--piece", type=size, default=1 << 18, help="of the torrent (256K)")
-    one.add_argument("--congestion", metavar="NAME", help="TCP's congestion control (as the machine has it)")
-    one.add_argument("--set", type=setting, action="append", default=[], metavar="PROGRAM:SETTING",
-                     help="a setting of another program: libtorrent:unchoke_slots_limit=8, aria2:--bt-max-peers=5")  # fmt: skip
+    add = common.add_argument
+    add("--bin", type=pathlib.Path, default=ROOT / "build", metavar="DIR", help="Enxame's programs (build)")
+    add("--runs", type=count(1000), default=5, metavar="N", help="of each program (5)")
+    add("--json", type=pathlib.Path, metavar="FILE", help="write all figures of all runs there, too")
+    add("--markdown", action="store_true", help="print the table as Markdown")
+    add("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm)")
+    add("--peer-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's peers")
+    add("--keep-logs", type=pathlib.Path, metavar="DIR", help="keep what the programs said; peers run with -v")
+    return common
+
+
+def add_programs(command, kinds, chosen=None):
+    chosen = chosen or list(kinds)
+    command.add_argument("--programs", type=list_of(one_of(list(kinds))), default=chosen, metavar="LIST",
+                         help=f"of {','.join(kinds)} ({'all' if chosen == list(kinds) else ','.join(chosen)})")  # fmt: skip
+
+
+def swarm_options():
+    options = argparse.ArgumentParser(add_help=False)
+    add = options.add_argument
+    add("--leechers", type=count(200), default=8, metavar="N", help="(8)")
+    add("--size", type=size, default=64 << 20, help="of the file (64M)")
+    add("--rate", type=rate, default=100_000_000, help="of each link and direction, bits a second (100M)")
+    add("--slow-half", type=rate, metavar="RATE", help="upload of every second leecher")
+    add("--piece", type=size, metavar="SIZE", help="of the torrents (what is fastest for each program)")
+    add("--congestion", metavar="NAME", help="TCP's congestion control (the machine's own)")
+    add("--set", type=setting, action="append", default=[], metavar="PROGRAM:SETTING",
+        help="of another program, as libtorrent:unchoke_slots_limit=8 or aria2:--bt-max-peers=5")  # fmt: skip
+    return options
+
+
+def parser():
+    main = argparse.ArgumentParser(prog="scripts/bench", description=DESCRIPTION)
+    commands = main.add_subparsers(dest="command", required=True, metavar="command")
+    common, of_swarms = common_options(), swarm_options()
+
+    one = commands.add_parser("transfer", parents=[common], help="one large file from one holder, on loopback")
+    one.add_argument("--size", type=size, default=2 << 30, help="of the file (2G)")
+    add_programs(one, contest.TRANSFER)
+    one.set_defaults(run=contest.transfer)
+
+    one = commands.add_parser("small-files", parents=[common], help="many small files from one holder, on loopback")
+    one.add_argument("--files", type=count(1_000_000), default=10_000, metavar="N", help="(10000)")
+    one.add_argument("--size", type=size, default=4096, help="of each (4096)")
+    add_programs(one, contest.SMALL_FILES)
+    one.set_defaults(run=contest.small_files)
+
+    one = commands.add_parser("hash", parents=[common], help="`share` of cached files against plain SHA-256")
+    one.add_argument("--files", type=count(1000), default=8, metavar="N", help="(8)")
+    one.add_argument("--size", type=size, default=256 << 20, help="of each (256M)")
+    one.set_defaults(run=hashing.run, programs=[])
+
+    one = commands.add_parser("swarm", parents=[common, of_swarms], help="one seeder, many leechers, limited links")
+    add_programs(one, swarms.KINDS)
+    one.set_defaults(run=swarm.run)
+
+    one = commands.add_parser("growth", parents=[common, of_swarms], help="swarms of several sizes")
+    one.add_argument("--swarms", type=list_of(count(200)), default=[2, 4, 8, 16, 24], metavar="LIST",
+                     help="numbers of leechers, for a file of --size (2,4,8,16,24)")  # fmt: skip
+    one.add_argument("--sizes", type=list_of(size), default=[1 << shift for shift in range(24, 31)], metavar="LIST",
+                     help="of files, for --leechers (16M,32M ... 1G)")  # fmt: skip
+    add_programs(one, swarms.KINDS, ["enxame"])
+    one.set_defaults(run=growth.run)
+
+    one = commands.add_parser("refresh", help="run the commands of a document's tables, and renew the tables")
+    one.add_argument("tables", nargs="*", metavar="TABLE", help="by their names; all by default")
+    one.add_argument("--file", type=pathlib.Path, default=ROOT / "docs" / "BENCHMARKS.md", help="(docs/BENCHMARKS.md)")
+    one.add_argument("--bin", type=pathlib.Path, metavar="DIR", help="Enxame's programs (build)")
+    one.set_defaults(run=None)
     return main
 
 
-def check(options):
+# ---- running ----
+
+
+def usage_fault(options):
+    """What is wrong with the options together; None where they will do."""
+    if options.command in ("swarm", "growth"):
+        if os.geteuid() != 0:
+            return f"{options.command} makes network namespaces: run it as root"
+        return needs.missing(["ip", "tc"])
+    return None
+
+
+def choose_programs(options, bench):
+    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES}.get(options.command, swarms.KINDS)
+    options.programs = needs.present(list(dict.fromkeys(options.programs)), kinds, bench.say)
+    if not options.programs and options.command != "hash":
+        raise process.Failed("none of the programs is here")
+
+
+def check_binaries(options):
+    options.bin = options.bin.resolve()
     for name in ("tracker", "peer"):
         if not os.access(options.bin / name, os.X_OK):
             raise process.Failed(f"there is no {options.bin / name}: run make, or say --bin DIR")
-    if options.command == "swarm" and os.geteuid() != 0:
-        print("scripts/bench: swarm makes network namespaces: run it as root", file=sys.stderr)
-        sys.exit(2)
+
+
+def measure(options):
+    check_binaries(options)
+    with workplace.Workplace(options.work, options.markdown) as bench:
+        choose_programs(options, bench)
+        result = options.run(options, bench)
+        if options.json:
+            whole = {"command": sys.argv[1:], "machine": machine.describe(options.bin), options.command: result}
+            options.json.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def main():
     options = parser().parse_args()
-    options.bin = options.bin.resolve()
-    settings = {}
-    for name, value in getattr(options, "set", []):
-        settings.setdefault(name, []).append(value)
-    options.set = settings
+    fault = usage_fault(options)
+    if fault:
+        print(f"scripts/bench: {fault}", file=sys.stderr)
+        return 2
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        check(options)
-        base = options.work or (pathlib.Path("/dev/shm") if os.path.isdir("/dev/shm") else None)
-        with contextlib.ExitStack() as stack:
-            work = pathlib.Path(tempfile.mkdtemp(prefix="enxame-bench-", dir=base))
-            stack.callback(shutil.rmtree, work, ignore_errors=True)
-            bench = Bench(work, options.markdown)
-            result = swarm.run(options, bench)
-            if options.json:
-                options.json.write_text(json.dumps({"machine": machine.describe(), options.command: result}, indent=1))
-    except (process.Failed, network.NetworkError) as fault:
-        print(f"scripts/bench: {fault}", file=sys.stderr)
+        if options.command == "refresh":
+            return refresh.run(options)
+        measure(options)
+    except (process.Failed, network.NetworkError) as problem:
+        print(f"scripts/bench: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -4,13 +4,17 @@ import os
 import platform
 import re
 import subprocess
+import sys
+
+import report
 
 VERSIONS = {
     "aria2": ["aria2c", "--version"],
-    "libtorrent": ["/usr/bin/python3", "-c", "import libtorrent; print(libtorrent.__version__)"],
-    "nginx": ["/usr/sbin/nginx", "-v"],
+    "libtorrent": [sys.executable, "-c", "import libtorrent; print(libtorrent.__version__)"],
+    "nginx": ["nginx", "-v"],
     "curl": ["curl", "--version"],
     "rsync": ["rsync", "--version"],
+    "openssl": ["openssl", "version"],
 }
 
 
@@ -24,6 +28,11 @@ def memory_bytes():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def congestion():
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def version(words):
     """The first thing that looks like one; None where there is no such program."""
     try:
@@ -34,12 +43,26 @@ def version(words):
     return found[0] if found else None
 
 
-def describe():
+def describe(binaries=None):
     found = {name: version(words) for name, words in VERSIONS.items()}
+    if binaries:
+        found = {"enxame": version([str(binaries / "peer"), "--version"]), **found}
     return {
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_bytes": memory_bytes(),
         "kernel": platform.release(),
+        "congestion": congestion(),
         "programs": {name: one for name, one in found.items() if one},
     }
+
+
+def rows(described):
+    """As a table."""
+    programs = ", ".join(f"{name} {version}" for name, version in described["programs"].items())
+    return [
+        ["processor", f"{described['cpu']}, {described['cores']} cores"],
+        ["memory", report.size_text(described["memory_bytes"])],
+        ["kernel", f"{described['kernel']}, TCP congestion control {described['congestion']}"],
+        ["programs", programs],
+    ]

@@ -1,7 +1,9 @@
-"""Starts programs, in a namespace or here, reads their lines with the time at which each came, and counts what they cost."""
+"""Starts programs, in a namespace or here, reads their lines with the time at which each came, and counts what they cost.
+"""
 
 import ctypes
 import os
+import pathlib
 import re
 import selectors
 import signal
@@ -13,6 +15,7 @@ import network
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 STOP_S = 20
+SAMPLE_S = 0.05
 
 
 class Failed(Exception):
@@ -25,6 +28,27 @@ def environment(extra=None):
     kept.pop("ENXAME_TRACKER", None)
     kept.setdefault("LC_ALL", "C.UTF-8")
     return {**kept, **(extra or {})}
+
+
+def memory_peak_bytes(pid):
+    """The most that a live process had resident; 0 where it is gone.  (rusage would tell of our own before its exec.)"""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def cpu_s_so_far(pid):
+    """Processor seconds of a live process, of its children, and of those it has waited for."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_s_so_far(child) for child in children)
 
 
 class Usage:
@@ -52,6 +76,8 @@ class Process:
         self.usage = None
         self.text = b""
         self.status = None
+        self.memory_peak_bytes = 0
+        self._asked_to_end = False
 
         def prepare():
             if host is not None:
@@ -95,36 +121,33 @@ class Process:
     def _reaped(self, status, usage):
         self.status = os.waitstatus_to_exitcode(status)
         self._popen.returncode = self.status
-        self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        self.usage = Usage(usage.ru_utime + usage.ru_stime, self.memory_peak_bytes)
 
-    def wait(self, timeout_s):
-        """Until it ends by itself; its status."""
-        if timeout_s is None:
-            _, status, usage = os.wait4(self.pid, 0)
-            self._reaped(status, usage)
-            return self.status
-        deadline = time.monotonic() + timeout_s
-        while not self.ended():
-            if time.monotonic() > deadline:
-                raise Failed(self.explain(f"did not end within {timeout_s} s"))
-            time.sleep(0.005)
-        return self.status
+    def sample(self):
+        """Looks at its memory, as long as it is there."""
+        self.memory_peak_bytes = max(self.memory_peak_bytes, memory_peak_bytes(self.pid))
 
     def close_input(self):
         if self.stdin and not self.stdin.closed:
             self.stdin.close()
 
-    def stop(self, number=signal.SIGTERM):
-        """Ends it, politely and then not; harmless where it has ended."""
+    def begin_stop(self):
+        """Asks it to end; harmless where it has ended."""
         self.close_input()
-        if not self.ended():
-            os.kill(self.pid, number)
-            deadline = time.monotonic() + STOP_S
-            while not self.ended() and time.monotonic() < deadline:
-                time.sleep(0.01)
+        if not self._asked_to_end and not self.ended():
+            self._asked_to_end = True
+            self.sample()
+            os.kill(self.pid, signal.SIGTERM)
+
+    def stop(self):
+        """Ends it, politely and then not; what it cost."""
+        self.begin_stop()
+        deadline = time.monotonic() + STOP_S
+        while not self.ended() and time.monotonic() < deadline:
+            time.sleep(0.01)
         if not self.ended():
             os.killpg(self.pid, signal.SIGKILL)
-            self.wait(None)
+            wait_until(self.ended, STOP_S, f"the end of {self.name}")
         if self.stdout and not self.stdout.closed:
             self.text += self.stdout.read()
             self.stdout.close()
@@ -136,13 +159,39 @@ class Process:
 def stop_all(processes):
     """All of them at the same time; what they cost together."""
     for process in processes:
-        process.close_input()
-        if not process.ended():
-            os.kill(process.pid, signal.SIGTERM)
+        process.begin_stop()
     total = Usage()
     for process in processes:
         total += process.stop()
     return total
+
+
+def wait_all(processes, timeout_s):
+    """Until all have ended well; the time.monotonic() of each one's end."""
+    ends = {}
+    deadline = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as selector:
+        try:
+            for process in processes:
+                selector.register(os.pidfd_open(process.pid), selectors.EVENT_READ, process)
+            while len(ends) < len(processes):
+                events = selector.select(SAMPLE_S)
+                now = time.monotonic()
+                for key, _ in events:
+                    if not key.data.ended() or key.data.status != 0:
+                        raise Failed(key.data.explain("failed"))
+                    ends[key.data] = now
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                if now > deadline:
+                    late = next(process for process in processes if process not in ends)
+                    raise Failed(late.explain(f"did not end within {timeout_s:.0f} s"))
+                for process in processes:
+                    process.sample()
+        finally:
+            for key in list(selector.get_map().values()):
+                os.close(key.fd)
+    return [ends[process] for process in processes]
 
 
 def wait_for_line(processes, pattern, timeout_s):

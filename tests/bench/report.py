@@ -31,7 +31,7 @@ def one_line(columns, row):
 
 
 def table(head, rows, markdown=False):
-    """The first column to the left, the others to the right."""
+    """The first column to the left, the others to the right where they are figures."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     aligned = [

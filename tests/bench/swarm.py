@@ -1,6 +1,5 @@
 """`scripts/bench swarm`: how soon many hosts with limited links have one host's file."""
 
-import hashlib
 import os
 import shutil
 import statistics
@@ -9,6 +8,7 @@ import time
 import network
 import report
 import swarms
+from contest import digest as digest_of
 from process import Failed
 
 TIMEOUT_FACTOR = 30  # times the bound: nobody is that slow
@@ -33,11 +33,6 @@ def idle_s():
         return int(file.readline().split()[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def run_once(kind, options, path, digest, work):
     """One program's run; its figures as a dict."""
     folder = work / "run"
@@ -51,7 +46,8 @@ def run_once(kind, options, path, digest, work):
             seeder=net.add("seeder", options.rate, options.rate),
             leechers=[net.add(f"leecher{number}", up, options.rate) for number, up in enumerate(uploads)],
             timeout_s=TIMEOUT_FACTOR * (1 + bound_s(size, options.rate, uploads)),
-            peer_args=options.peer_args, changes=options.set.get(kind, []), piece_bytes=options.piece,
+            peer_args=options.peer_args, changes=[value for program, value in options.set if program == kind],
+            piece_bytes=options.piece or swarms.KINDS[kind].PIECE_BYTES,
         )  # fmt: skip
         swarm = swarms.KINDS[kind](course)
         try:
@@ -65,7 +61,7 @@ def run_once(kind, options, path, digest, work):
             usage = swarm.stop()
             keep_logs(options, kind, folder)
         for copy in swarm.copies():
-            if sha256(copy) != digest:
+            if digest_of(copy) != digest:
                 raise Failed(f"{kind}: {copy.name} is not what the seeder has")
     shutil.rmtree(folder)
     best = size * 8 / options.rate
@@ -101,10 +97,10 @@ COLUMNS = [
 ]
 
 
-def run(options, bench):
-    """The whole of it; returns what goes into the JSON."""
+def measure(options, bench):
+    """All programs in turns, `runs` times; what goes into the JSON."""
     path = bench.random_file("file.bin", options.size)
-    digest = sha256(path)
+    digest = digest_of(path)
     bound = bound_s(options.size, options.rate, links(options))
     best = options.size * 8 / options.rate
     bench.say(
@@ -119,10 +115,15 @@ def run(options, bench):
             rows[kind].append(row)
             bench.say(f"  run {number + 1}  {kind:<10} " + report.one_line(COLUMNS, row))
     programs = {kind: {"median": report.medians(some), "runs": some} for kind, some in rows.items()}
-    bench.table(["program", *(title for title, _, _ in COLUMNS)],
-                [[kind, *report.cells(COLUMNS, one["median"])] for kind, one in programs.items()])  # fmt: skip
     return {
         "leechers": options.leechers, "size": options.size, "rate_bits_s": options.rate,
         "slow_half_bits_s": options.slow_half, "best_s": best, "bound_ratio": bound / best,
         "congestion": options.congestion, "programs": programs,
     }  # fmt: skip
+
+
+def run(options, bench):
+    result = measure(options, bench)
+    bench.table(["program", *(title for title, _, _ in COLUMNS)],
+                [[kind, *report.cells(COLUMNS, one["median"])] for kind, one in result["programs"].items()])  # fmt: skip
+    return result

@@ -18,8 +18,9 @@ import sys
 import time
 
 import network
+import nginx
 import torrent
-from process import Failed, Process, stop_all, wait_for_line, wait_until
+from process import Failed, Process, stop_all, wait_all, wait_for_line, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 READY_S = 120
@@ -39,7 +40,7 @@ class Course:
     bin: pathlib.Path  # of Enxame's programs
     peer_args: list = dataclasses.field(default_factory=list)
     changes: list = dataclasses.field(default_factory=list)  # of the other program's settings
-    piece_bytes: int = 1 << 18
+    piece_bytes: int = 0  # of a torrent
     verbose: bool = False
 
     def home(self, number):
@@ -67,9 +68,12 @@ def ask(host, port, path, body=None, address=None):
 class Swarm:
     """What they have in common."""
 
+    needs = []
+    PIECE_BYTES = 0  # of its torrents: what is fastest here
+
     def __init__(self, course):
         self.course = course
-        self.processes = []  # all, the seeder's side first
+        self.processes = []  # all; what the others need until their end is the first
         self.leechers = []
 
     def start(self, words, name, host, **options):
@@ -81,7 +85,7 @@ class Swarm:
         return [self.course.home(number) / self.course.path.name for number in range(len(self.course.leechers))]
 
     def stop(self):
-        return stop_all(self.processes[::-1])
+        return stop_all(self.processes[1:]) + stop_all(self.processes[:1])
 
     def _seconds(self, began, found):
         return [found[leecher][0] - began for leecher in self.leechers]
@@ -144,6 +148,11 @@ class BitTorrent(Swarm):
 
 
 class Libtorrent(BitTorrent):
+    """A session on each host, which begins at a word from us."""
+
+    needs = ["import libtorrent"]
+    PIECE_BYTES = 1 << 14
+
     def prepare(self):
         course = self.course
         path = self.make_torrent()
@@ -172,6 +181,9 @@ class Libtorrent(BitTorrent):
 
 class Aria2(BitTorrent):
     """aria2c at rest, driven through its JSON-RPC; a hook tells when the file is whole."""
+
+    needs = ["aria2c"]
+    PIECE_BYTES = 1 << 17
 
     OPTIONS = [
         "--no-conf", "--quiet", "--enable-rpc", f"--rpc-listen-port={RPC_PORT}", f"--listen-port={BT_PORT}",
@@ -248,4 +260,37 @@ class Aria2(BitTorrent):
         return super().stop()
 
 
-KINDS = {"enxame": Enxame, "aria2": Aria2, "libtorrent": Libtorrent}
+class Http(Swarm):
+    """nginx on the seeder, curl on each leecher: what there is without a swarm."""
+
+    needs = ["nginx", "curl"]
+
+    def prepare(self):
+        course = self.course
+        self.server = nginx.start(course.folder, course.path.parent, course.seeder.address, HTTP_PORT, course.seeder)
+        self.processes.append(self.server)
+        wait_until(self._up, READY_S, "nginx")
+
+    def _up(self):
+        if self.server.ended():
+            raise Failed(self.server.explain("ended too soon"))
+        try:
+            return ask(self.course.seeder, HTTP_PORT, "/")
+        except Failed:
+            return None
+
+    def run(self):
+        course = self.course
+        url = f"http://{course.seeder.address}:{HTTP_PORT}/{course.path.name}"
+        copies = self.copies()
+        began = time.monotonic()
+        for number, host in enumerate(course.leechers):
+            words = ["curl", "-sS", "--fail", "-o", copies[number], url]
+            self.leechers.append(self.start(words, f"leecher{number}", host))
+        return [at - began for at in wait_all(self.leechers, course.timeout_s)]
+
+    def sent(self):
+        return self.course.path.stat().st_size * len(self.leechers)
+
+
+KINDS = {"enxame": Enxame, "aria2": Aria2, "libtorrent": Libtorrent, "http": Http}

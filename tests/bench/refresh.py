@@ -1,0 +1,51 @@
+"""`scripts/bench refresh`: renews the tables of docs/BENCHMARKS.md.
+
+A table stands between two comments, `<!-- table NAME: ARGUMENTS -->` and `<!-- end -->`: the command that made it, then
+what it printed.  The table `machine` has no arguments: it tells what all were measured on.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import machine
+import report
+from process import Failed
+
+MARK = re.compile(r"^<!-- table (?P<name>[\w-]+):(?P<arguments>.*)-->\n(?P<body>.*?)^<!-- end -->$", re.M | re.S)
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "bench"
+
+
+def machine_table(options):
+    return report.table(["", "what all was measured on"], machine.rows(machine.describe(options.bin)), True)
+
+
+def made(arguments, options):
+    """The table's new text."""
+    if not arguments:
+        return machine_table(options) + "\n"
+    words = arguments.split()
+    more = ["--bin", str(options.bin)] if options.bin else []
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *words, *more, "--markdown"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Failed(f"scripts/bench {arguments} failed; its table stays as it was")
+    return f"```sh\nscripts/bench {arguments}\n```\n\n{done.stdout.strip()}\n"
+
+
+def run(options):
+    text = options.file.read_text(encoding="utf-8")
+    names = [mark["name"] for mark in MARK.finditer(text)]
+    for name in options.tables:
+        if name not in names:
+            raise Failed(f"{options.file} has no table '{name}', only {', '.join(names)}")
+    for name in options.tables or names:
+        text = options.file.read_text(encoding="utf-8")
+        mark = next(one for one in MARK.finditer(text) if one["name"] == name)
+        arguments = mark["arguments"].strip()
+        print(f"{name}: {arguments}", file=sys.stderr, flush=True)
+        body = f"\n{made(arguments, options)}\n"
+        options.file.write_text(text[: mark.start("body")] + body + text[mark.end("body") :], encoding="utf-8")
+    return 0
