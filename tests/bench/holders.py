@@ -6,6 +6,7 @@ command to its end in a program that is up already, where others must be compare
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import time
 
 import nginx
 import torrent
+import web
 from process import Process, stop_all, wait_all, wait_for_line, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -100,19 +102,14 @@ class Enxame(Kind):
         holder = self.start_holder(words, "holder", lines=True, input=True)
         holder.say(f'share "{course.source}"')
         wait_for_line([holder], r" shared, \d+ of them new", READY_S)
-        count = 1 if course.source.is_file() else sum(1 for _ in course.source.iterdir())
-        self.probe(count)
+        count = 1 if course.source.is_file() else sum(1 for path in course.source.rglob("*") if path.is_file())
+        port = int(found[1].rpartition(":")[2])
+        wait_until(lambda: self.known(port) == count, READY_S, "the holder's files at the tracker")
 
-    def probe(self, count):
-        """Until the tracker knows of all files."""
-        words = [*self.peer, "--dir", self.folder / "probe", "-c", "search", HOST, "0"]
-
-        def known():
-            process = Process(words, self.folder, "probe")
-            wait_all([process], READY_S)
-            return process.log().count(self.course.source.name) >= min(count, 100)
-
-        wait_until(known, READY_S, "the holder's files at the tracker")
+    @staticmethod
+    def known(port):
+        """How many files the tracker knows of."""
+        return sum(peer["files"] for peer in json.loads(web.ask(HOST, port, "/v1/peers"))["peers"])
 
     def command(self):
         name = self.course.source.name
@@ -150,7 +147,7 @@ class Aria2(Kind):
     def prepare(self):
         self.port = free_port()
         self.holders.append(nginx.start(self.folder, self.course.source.parent, HOST, self.port))
-        wait_until(lambda: serves(self.port), READY_S, "nginx")
+        wait_until(lambda: web.answers(self.holders[0], HOST, self.port, "/"), READY_S, "nginx")
 
     def url(self):
         return f"http://{HOST}:{self.port}/{self.course.source.name}"

@@ -40,15 +40,21 @@ def open_session(address, port, changes):
     return libtorrent.session(settings)
 
 
-def wait_for(session, kind):
-    """Until there is such an alert, or our input has ended."""
-    while not select.select([sys.stdin], [], [], 0)[0]:
-        session.wait_for_alert(100)
-        for alert in session.pop_alerts():
-            if isinstance(alert, (libtorrent.torrent_error_alert, libtorrent.file_error_alert)):
-                sys.exit(alert.message())
-            if isinstance(alert, kind):
-                return
+class Alerts:
+    """What the session tells; kinds that were not waited for yet are not lost."""
+
+    def __init__(self, session):
+        self._session = session
+        self._seen = set()
+
+    def wait_for(self, kind):
+        """Until there has been such an alert, or our input has ended."""
+        while kind not in self._seen and not select.select([sys.stdin], [], [], 0)[0]:
+            self._session.wait_for_alert(100)
+            for alert in self._session.pop_alerts():
+                if isinstance(alert, (libtorrent.torrent_error_alert, libtorrent.file_error_alert)):
+                    sys.exit(alert.message())
+                self._seen.add(type(alert))
 
 
 def main():
@@ -60,10 +66,11 @@ def main():
     handle = session.add_torrent({"ti": libtorrent.torrent_info(path), "save_path": folder,
                                   "storage_mode": libtorrent.storage_mode_t.storage_mode_sparse,
                                   "flags": libtorrent.torrent_flags.update_subscribe})  # fmt: skip
-    wait_for(session, libtorrent.torrent_finished_alert)
+    alerts = Alerts(session)
+    alerts.wait_for(libtorrent.torrent_finished_alert)
     print("done", flush=True)
     if handle.status().total_payload_download == 0:
-        wait_for(session, libtorrent.tracker_reply_alert)
+        alerts.wait_for(libtorrent.tracker_reply_alert)
         print("announced", flush=True)
     for line in sys.stdin:
         if line.strip() == "sent":

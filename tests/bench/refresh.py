@@ -13,7 +13,7 @@ import machine
 import report
 from process import Failed
 
-MARK = re.compile(r"^<!-- table (?P<name>[\w-]+):(?P<arguments>.*)-->\n(?P<body>.*?)^<!-- end -->$", re.M | re.S)
+MARK = re.compile(r"^<!-- table (?P<name>[\w-]+):(?P<arguments>[^\n]*)-->\n(?P<body>.*?)^<!-- end -->$", re.M | re.S)
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "bench"
 
 

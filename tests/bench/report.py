@@ -10,7 +10,9 @@ def medians(rows):
 
 
 def size_text(count):
-    """As the programs write sizes: 64 MiB."""
+    """As the programs write sizes: 64 MiB.  Nothing, where nothing was measured, is "-"."""
+    if not count:
+        return "-"
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.4g} {unit}"
@@ -40,5 +42,5 @@ def table(head, rows, markdown=False):
     ]
     if not markdown:
         return "\n".join("  ".join(line).rstrip() for line in aligned)
-    rule = [("-" * (width - 1) + ":") if column else "-" * width for column, width in enumerate(widths)]
+    rule = ["-" * max(1, width - 1) + ":" if column else "-" * width for column, width in enumerate(widths)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [aligned[0], rule, *aligned[1:]])

@@ -1,0 +1,203 @@
+"""scripts/bench: its words, small runs of it with our own programs alone, and that nothing is left behind."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from programs import BIN, ROOT, SANITIZED, wait_until
+
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+import report  # noqa: E402
+import swarm  # noqa: E402
+
+BENCH = ROOT / "scripts" / "bench"
+pytestmark = pytest.mark.skipif(SANITIZED, reason="it measures plain builds")
+
+
+def bench(*words, timeout_s=60, wrapper=()):
+    return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def figures(tmp_path, command, *words):
+    """What a run of our own programs wrote as JSON; it left nothing where it worked."""
+    work, path = tmp_path / "work", tmp_path / "figures.json"
+    work.mkdir()
+    done = bench(command, "--bin", BIN, "--work", work, "--json", path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(work.iterdir()) == [] and processes_below(work) == []
+    found = json.loads(path.read_text())
+    assert found["machine"]["cores"] == os.cpu_count() and found["command"][0] == command
+    return found[command], done.stdout
+
+
+def processes_below(folder):
+    """Process ids of programs that were told of something in this folder."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            pass  # it has just ended
+    return found
+
+
+def namespaces():
+    """Network namespaces that any process is in or holds open."""
+    found = set()
+    for pattern in ("[0-9]*/ns/net", "[0-9]*/fd/*"):
+        for path in pathlib.Path("/proc").glob(pattern):
+            try:
+                found.add(os.readlink(path))
+            except OSError:
+                pass
+    return {name for name in found if name.startswith("net:")}
+
+
+# ---- its words ----
+
+
+def test_help_names_each_command():
+    done = bench("--help")
+    assert done.returncode == 0
+    for command in ("transfer", "small-files", "hash", "swarm", "growth", "refresh"):
+        assert command in done.stdout
+        assert bench(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ([], "required"),
+        (["fly"], "fly"),
+        (["transfer", "--size", "64X"], "64X"),
+        (["transfer", "--size", "0"], "'0'"),
+        (["transfer", "--programs", "enxame,wget"], "wget"),
+        (["transfer", "--runs", "none"], "none"),
+        (["swarm", "--rate", "1"], "bits a second"),
+        (["swarm", "--leechers", "0"], "1 to 200"),
+        (["swarm", "--set", "curl:fast"], "PROGRAM:SETTING"),
+        (["growth", "--swarms", "2,,4"], "''"),
+    ],
+)
+def test_wrong_words_are_named(words, told):
+    done = bench(*words)
+    assert done.returncode == 2 and told in done.stderr and done.stdout == ""
+
+
+def test_missing_binaries_are_named(tmp_path):
+    done = bench("transfer", "--bin", tmp_path)
+    assert done.returncode == 1 and f"{tmp_path}/tracker" in done.stderr and "make" in done.stderr
+
+
+@pytest.mark.needs_root
+def test_swarm_needs_root_and_says_so():
+    nobody = ["setpriv", "--reuid=65534", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    done = bench("swarm", "--bin", BIN, wrapper=nobody)
+    assert done.returncode == 2 and "root" in done.stderr
+
+
+def test_a_program_that_is_not_here_is_named_with_its_package(tmp_path):
+    few = tmp_path / "bin"
+    few.mkdir()
+    done = subprocess.run(
+        [BENCH, "transfer", "--bin", BIN, "--size", "1M", "--runs", "1", "--programs", "enxame,rsync", "--work", tmp_path],
+        capture_output=True, text=True, timeout=60, check=False, env={"PATH": str(few)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Debian package rsync" in done.stderr and "\nrsync" not in done.stdout
+
+
+# ---- small runs ----
+
+
+def test_transfer_measures_and_checks(tmp_path):
+    found, shown = figures(tmp_path, "transfer", "--size", "1M", "--runs", "2", "--programs", "enxame,enxame-command")
+    assert found["size"] == 1 << 20
+    for name, measured in [("enxame", "process"), ("enxame-command", "command")]:
+        one = found["programs"][name]
+        assert one["measured"] == measured and len(one["runs"]) == 2 and name in shown
+        assert one["median"]["seconds"] > 0 and one["median"]["rss_bytes"] >= 0
+
+
+@pytest.mark.needs_root
+def test_swarm_measures_and_leaves_nothing_behind(tmp_path):
+    before = namespaces()
+    found, shown = figures(
+        tmp_path, "swarm", "--leechers", "2", "--size", "2M", "--runs", "1", "--programs", "enxame", "--markdown"
+    )
+    wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
+    assert (found["leechers"], found["size"], found["rate_bits_s"]) == (2, 2 << 20, 100_000_000)
+    (run,) = found["programs"]["enxame"]["runs"]
+    assert len(run["seconds"]) == 2 and run["last_ratio"] >= run["mean_ratio"] >= run["first_ratio"] > 1
+    # The link carries what the programs sent, and the frames around it.
+    assert 0.99 < run["seeder_payload_ratio"] < run["seeder_link_ratio"] < 3
+    assert shown.startswith("| program") and "| enxame" in shown
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_swarm_that_is_interrupted_leaves_nothing_behind(tmp_path, number):
+    before = namespaces()
+    words = ["swarm", "--leechers", "2", "--size", "64M", "--rate", "1M", "--programs", "enxame"]
+    running = subprocess.Popen(
+        [BENCH, *words, "--bin", BIN, "--work", tmp_path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        # The bench itself, tracker, seeder and leechers.
+        wait_until(lambda: len(processes_below(tmp_path)) >= 5)
+        running.send_signal(number)
+        status = running.wait(30)
+    finally:
+        running.kill()
+        running.wait()
+    assert status == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    wait_until(lambda: not processes_below(tmp_path), what="the end of all programs")
+    wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
+    if number == signal.SIGINT:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    left = tmp_path / "enxame-bench-left"
+    left.mkdir()
+    (left / "lock").touch()
+    done = bench("transfer", "--bin", BIN, "--work", tmp_path, "--size", "1K", "--runs", "1", "--programs", "enxame")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refresh_renews_one_table_and_leaves_the_rest(tmp_path):
+    document = tmp_path / "figures.md"
+    table = "<!-- table {}: {} -->\nold {}\n<!-- end -->\n"
+    arguments = f"transfer --size 1K --runs 1 --programs enxame --work {tmp_path}"
+    document.write_text("Before.\n" + table.format("one", arguments, 1) + table.format("two", "fly", 2) + "After.\n")
+    done = bench("refresh", "one", "--file", document, "--bin", BIN)
+    assert done.returncode == 0, done.stderr
+    text = document.read_text()
+    assert text.startswith("Before.\n") and text.endswith("After.\n") and "old 1" not in text and "old 2" in text
+    assert f"scripts/bench {arguments}\n" in text and "| enxame" in text
+    assert bench("refresh", "three", "--file", document).returncode == 1
+    failed = bench("refresh", "two", "--file", document, "--bin", BIN)
+    assert failed.returncode == 1 and "old 2" in document.read_text()
+
+
+# ---- its arithmetic ----
+
+
+def test_the_bound_of_equal_links_is_one_copy_and_slow_uploads_raise_it():
+    best = swarm.bound_s(64 << 20, 100e6, [100e6] * 8)
+    assert best == pytest.approx((64 << 20) * 8 / 100e6)
+    assert swarm.bound_s(64 << 20, 100e6, [100e6, 25e6] * 4) / best == pytest.approx(4 / 3)
+
+
+def test_tables_and_medians():
+    assert report.medians([{"a": 3, "b": [1]}, {"a": 1, "b": []}, {"a": 2, "b": []}]) == {"a": 2}
+    assert report.table(["x", "y"], [["long", "1"]]).splitlines() == ["x     y", "long  1"]
+    assert report.table(["x", "y"], [["long", "1"]], True).splitlines() == ["| x    | y |", "| ---- | -: |", "| long | 1 |"]
+    assert [report.size_text(size) for size in (0, 512, 65536, 3 << 29)] == ["-", "512 B", "64 KiB", "1.5 GiB"]
