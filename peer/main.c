@@ -1,7 +1,7 @@
 #include "arguments.h"
 #include "files.h"
 #include "http_client.h"
-#include "session.h"
+#include "peer.h"
 
 #include <langinfo.h>
 #include <locale.h>
@@ -15,7 +15,7 @@ static void use_utf8(void)
 
 static int run(const struct arguments *arguments)
 {
-    struct session session = {0};
+    struct peer peer = {0};
     struct why why;
     signals_block();
     if (http_client_global_init()) {
@@ -23,11 +23,11 @@ static int run(const struct arguments *arguments)
         return 1;
     }
     int status = 1;
-    if (session_open(&session, arguments, &why)) {
+    if (peer_open(&peer, arguments, &why)) {
         fprintf(stderr, "peer: %s\n", why.text);
     } else {
-        status = session_run(&session);
-        session_close(&session);
+        status = peer_run(&peer);
+        peer_close(&peer);
     }
     http_client_global_free();
     return status;

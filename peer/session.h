@@ -1,7 +1,9 @@
 /*
- * One run of the peer: all its parts, wired together, and what the user does with them.  Commands see it whole.
+ * One user's dealings with the peer: the terminal or script it was started with, or a client that is attached to it.  The
+ * parts behind it are the same for all sessions and locked inside; what the last listing showed, where results go and what is
+ * waited for are each session's own.  Commands see it whole.
  *
- * Threads: the main thread runs session_*() and the commands; a signal thread calls on_signal(); a watcher draws progress.
+ * One thread runs a session's commands; another may set `interrupted`.
  */
 #ifndef ENXAME_PEER_SESSION_H
 #define ENXAME_PEER_SESSION_H
@@ -13,7 +15,6 @@
 #include "listing.h"
 #include "server.h"
 #include "sharing.h"
-#include "signals.h"
 #include "terminal.h"
 #include "tracker_client.h"
 #include "watcher.h"
@@ -27,9 +28,8 @@ enum session_mode {
 };
 
 struct session {
+    /* the peer's: they stand as long as any session does */
     const struct arguments *arguments;
-    enum session_mode mode;
-    struct terminal *terminal;
     struct state *state;
     struct lamport *clock;
     struct library *library;
@@ -38,28 +38,21 @@ struct session {
     struct announcer *announcer; /* NULL with --no-tracker */
     struct downloads *downloads;
     struct sharing *sharing;
-    struct watcher *watcher;       /* NULL for a daemon */
-    struct tracker_client *client; /* the commands' */
-    struct signals *signals;
     struct address address;   /* where it listens */
     struct address announced; /* what is registered */
+
+    /* this session's own */
+    enum session_mode mode;
+    bool attached;      /* a client's: its end is not the peer's end */
+    const char *folder; /* what a relative path lies below; NULL: the process's own */
+    struct terminal *terminal;
+    struct watcher *watcher;       /* NULL for a daemon */
+    struct tracker_client *client; /* for its thread only */
     struct listing listing;
-    bool ended; /* the user said exit */
-
-    atomic_int stop_signal;  /* the one that ends the run, or hastens its end; 0: none */
-    atomic_bool closing;     /* the run is over */
+    bool ended;              /* the user said exit */
     atomic_bool interrupted; /* what is waited for should not be waited for any longer */
-    pthread_mutex_t lock;
-    pthread_cond_t stopped;
+    atomic_bool ending;      /* nor will anything go on in the background: the peer ends */
 };
-
-/* `session` is zeroed.  On an error nothing is left open. */
-enum err session_open(struct session *session, const struct arguments *arguments, struct why *why);
-/* Until the user, the end of the commands or a signal ends it; the exit status. */
-int session_run(struct session *session);
-void session_close(struct session *session);
-
-/* ---- for commands ---- */
 
 /* The rest of a wait is pointless: Ctrl-C, or the end. */
 bool session_interrupted(struct session *session);

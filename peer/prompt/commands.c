@@ -86,6 +86,17 @@ char *command_expand(const char *path)
     return asprintf(&expanded, "%s%s", home, path + 1) < 0 ? NULL : expanded;
 }
 
+char *command_locate(const struct session *session, const char *path)
+{
+    char *expanded = command_expand(path), *located = NULL;
+    if (!expanded || !session->folder || expanded[0] == '/' || expanded[0] == '\0')
+        return expanded;
+    if (asprintf(&located, "%s/%s", session->folder, expanded) < 0)
+        located = NULL;
+    free(expanded);
+    return located;
+}
+
 /* ---- running a line ---- */
 
 static const struct command *find(const char *name)
@@ -200,12 +211,12 @@ static void offer_downloads(struct session *session, struct candidates *candidat
     free(reports);
 }
 
-static void offer_paths(struct candidates *candidates)
+static void offer_paths(struct session *session, struct candidates *candidates)
 {
     const char *base = names_base(candidates->text);
     char *folder = strndup(candidates->text, (size_t)(base - candidates->text));
-    char *expanded = folder ? command_expand(folder) : NULL;
-    DIR *stream = expanded ? opendir(expanded[0] ? expanded : ".") : NULL;
+    char *expanded = folder ? command_locate(session, folder[0] ? folder : ".") : NULL;
+    DIR *stream = expanded ? opendir(expanded) : NULL;
     struct dirent *entry;
     while (stream && (entry = readdir(stream))) {
         char *path = NULL;
@@ -227,7 +238,7 @@ static void offer_arguments(struct session *session, const struct command *comma
                             struct candidates *candidates)
 {
     if (as || command->completes == COMPLETES_PATHS)
-        offer_paths(candidates);
+        offer_paths(session, candidates);
     if (!as && command->completes == COMPLETES_NAMES)
         for (size_t i = 0; i < session->listing.count; i++)
             offer(candidates, session->listing.rows[i].name);

@@ -104,7 +104,7 @@ bool command_share(struct session *session, char *const *words, size_t count)
 {
     char **paths = calloc(count, sizeof *paths);
     size_t expanded = 0;
-    for (size_t i = 1; paths && i < count && (paths[expanded] = command_expand(words[i])); i++)
+    for (size_t i = 1; paths && i < count && (paths[expanded] = command_locate(session, words[i])); i++)
         expanded++;
     size_t before = state_count_shares(session->state);
     bool ok = paths && expanded == count - 1 ? session_share(session, (const char *const *)paths, expanded)

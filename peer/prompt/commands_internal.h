@@ -35,5 +35,7 @@ bool command_resolve(struct session *session, const char *word, struct listing_r
 
 /* With "~" for the home folder in front; the caller frees it.  NULL: out of memory. */
 char *command_expand(const char *path);
+/* The same, and a relative path below the folder where the user is: of a file that is read or written for the user. */
+char *command_locate(const struct session *session, const char *path);
 
 #endif

@@ -52,7 +52,7 @@ static enum err write_csv(const char *path, const struct statistic *statistics, 
 static bool save(struct session *session, const char *word, const struct statistic *statistics, size_t count)
 {
     struct why why = {""};
-    char *path = command_expand(word);
+    char *path = command_locate(session, word);
     enum err err = path ? write_csv(path, statistics, count, &why) : why_set(&why, ERR_NOMEM, "out of memory");
     if (err)
         (void)command_fail(session, "%s", why.text);

@@ -337,7 +337,7 @@ def test_the_history_lasts(tracker, open_prompt):
 
 def test_tab_completes_commands_names_and_paths(tracker, seeder, open_prompt, tmp_path):
     prompt = open_prompt(tracker, tmp_path / "share/arq1.txt")
-    assert "registered" in prompt.run("stat\t")
+    assert "registered" in prompt.run("statu\t")
     assert "share/um nome.bin" in prompt.run("sea\tnome")
     assert seeder.address in prompt.run("owners share/u\t")
     prompt.run("unshare a\t")

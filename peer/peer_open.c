@@ -1,5 +1,5 @@
 /* Starting and stopping: what depends on what. */
-#include "session.h"
+#include "peer.h"
 
 #include "commands.h"
 #include "http_client.h"
@@ -15,31 +15,35 @@
 
 static void on_signal(void *context, int number)
 {
-    struct session *session = context;
+    struct peer *peer = context;
+    struct session *session = &peer->own;
     if (number == SIGWINCH || number == SIGCONT) {
         terminal_resized(session->terminal);
         return;
     }
-    if (atomic_load(&session->stop_signal) != 0)
+    if (atomic_load(&peer->stop_signal) != 0)
         _exit(128 + number); /* the user will not wait for a clean end */
-    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT && !atomic_load(&session->closing);
-    if (!only_wait)
-        atomic_store(&session->stop_signal, number);
+    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT && !atomic_load(&peer->closing);
+    if (!only_wait) {
+        atomic_store(&peer->stop_signal, number);
+        atomic_store(&session->ending, true);
+    }
     atomic_store(&session->interrupted, true);
     tracker_client_cancel(session->client);
     if (only_wait)
         terminal_wipe(session->terminal);
     else
         terminal_interrupt(session->terminal);
-    pthread_mutex_lock(&session->lock);
-    pthread_cond_broadcast(&session->stopped);
-    pthread_mutex_unlock(&session->lock);
+    pthread_mutex_lock(&peer->lock);
+    pthread_cond_broadcast(&peer->stopped);
+    pthread_mutex_unlock(&peer->lock);
 }
 
 /* On a download's thread. */
 static void on_finished(void *context, const struct download_report *report)
 {
-    struct session *session = context;
+    struct peer *peer = context;
+    struct session *session = &peer->own;
     if (session->mode == SESSION_DAEMON) {
         if (report->state == DOWNLOAD_DONE)
             log_info("downloaded %s", report->name);
@@ -128,8 +132,9 @@ static enum err open_announcer(struct session *session)
     return announcer_start(&options, &session->announcer);
 }
 
-static enum err open_downloads(struct session *session)
+static enum err open_downloads(struct peer *peer)
 {
+    struct session *session = &peer->own;
     struct downloads_options options = {.state = session->state,
                                         .library = session->library,
                                         .trackers = session->trackers,
@@ -139,7 +144,7 @@ static enum err open_downloads(struct session *session)
     enum err err = downloads_new(&options, &session->downloads);
     if (err)
         return err;
-    downloads_set_finished(session->downloads, on_finished, session);
+    downloads_set_finished(session->downloads, on_finished, peer);
     server_set_downloads(session->server, session->downloads);
     session->sharing = sharing_new(session->library);
     if (!session->sharing)
@@ -149,12 +154,13 @@ static enum err open_downloads(struct session *session)
     return watcher_start(session->terminal, session->sharing, session->downloads, &session->watcher);
 }
 
-enum err session_open(struct session *session, const struct arguments *arguments, struct why *why)
+enum err peer_open(struct peer *peer, const struct arguments *arguments, struct why *why)
 {
+    struct session *session = &peer->own;
     session->arguments = arguments;
     session->mode = mode_of(arguments);
-    pthread_mutex_init(&session->lock, NULL);
-    (void)timing_condition_init(&session->stopped);
+    pthread_mutex_init(&peer->lock, NULL);
+    (void)timing_condition_init(&peer->stopped);
     why->text[0] = '\0';
     enum err err = open_terminal(session);
     if (!err)
@@ -164,20 +170,21 @@ enum err session_open(struct session *session, const struct arguments *arguments
     if (!err)
         err = open_announcer(session);
     if (!err)
-        err = open_downloads(session);
+        err = open_downloads(peer);
     if (!err)
-        err = signals_start(on_signal, session, &session->signals);
+        err = signals_start(on_signal, peer, &peer->signals);
     if (!err)
         return ERR_OK;
     if (why->text[0] == '\0')
         (void)why_set(why, err, "cannot start: %s", err_name(err));
-    session_close(session);
+    peer_close(peer);
     return err;
 }
 
-void session_close(struct session *session)
+void peer_close(struct peer *peer)
 {
-    atomic_store(&session->closing, true);
+    struct session *session = &peer->own;
+    atomic_store(&peer->closing, true);
     watcher_stop(session->watcher);
     if (session->server)
         server_set_downloads(session->server, NULL); /* requests may still come */
@@ -187,7 +194,7 @@ void session_close(struct session *session)
     library_stop(session->library);
     sharing_free(session->sharing);
     library_free(session->library);
-    signals_stop(session->signals);
+    signals_stop(peer->signals);
     tracker_client_free(session->client);
     trackers_free(session->trackers);
     if (session->state && session->clock && state_save_clock(session->state, lamport_now(session->clock)))
@@ -197,6 +204,6 @@ void session_close(struct session *session)
     listing_clear(&session->listing);
     log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
     terminal_free(session->terminal);
-    pthread_cond_destroy(&session->stopped);
-    pthread_mutex_destroy(&session->lock);
+    pthread_cond_destroy(&peer->stopped);
+    pthread_mutex_destroy(&peer->lock);
 }
