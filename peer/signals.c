@@ -32,6 +32,7 @@ void signals_block(void)
     fill(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* the limit on the size of files is an error of the write, like a full disk */
 }
 
 static void *run(void *context)

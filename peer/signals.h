@@ -1,6 +1,6 @@
 /*
  * Signals as calls on a thread of their own, where everything may be done that a thread may do.  SIGINT, SIGTERM, SIGHUP,
- * SIGWINCH and SIGCONT are told; SIGPIPE is ignored.
+ * SIGWINCH and SIGCONT are told; SIGPIPE and SIGXFSZ are ignored.
  */
 #ifndef ENXAME_PEER_SIGNALS_H
 #define ENXAME_PEER_SIGNALS_H

@@ -21,6 +21,7 @@ static void block_signals(sigset_t *ret_ends)
         sigaddset(ret_ends, SIGHUP);
     pthread_sigmask(SIG_BLOCK, ret_ends, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* the limit on the size of files is an error of the write, like a full disk */
 }
 
 static int fail(const char *what)
