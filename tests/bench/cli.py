@@ -58,7 +58,7 @@ def count(highest):
 
 
 def list_of(parse):
-    return lambda text: [parse(word) for word in text.split(",")] if text else []
+    return lambda text: [parse(word) for word in text.split(",")]
 
 
 def one_of(names):
@@ -138,11 +138,12 @@ def parser():
     add_programs(one, swarms.KINDS)
     one.set_defaults(run=swarm.run)
 
-    one = commands.add_parser("growth", parents=[common, of_swarms], help="swarms of several sizes")
-    one.add_argument("--swarms", type=list_of(count(200)), default=[2, 4, 8, 16, 24], metavar="LIST",
+    one = commands.add_parser("growth", parents=[common, of_swarms], help="swarms and files of several sizes",
+                              description="Both series, or that of --swarms or --sizes alone.")  # fmt: skip
+    one.add_argument("--swarms", type=list_of(count(200)), metavar="LIST",
                      help="numbers of leechers, for a file of --size (2,4,8,16,24)")  # fmt: skip
-    one.add_argument("--sizes", type=list_of(size), default=[1 << shift for shift in range(24, 31)], metavar="LIST",
-                     help="of files, for --leechers (16M,32M ... 1G)")  # fmt: skip
+    one.add_argument("--sizes", type=list_of(size), metavar="LIST",
+                     help="of files, for --leechers (16M,32M,64M,128M,256M,512M,1G)")  # fmt: skip
     add_programs(one, swarms.KINDS, ["enxame"])
     one.set_defaults(run=growth.run)
 

@@ -1,7 +1,6 @@
 """`scripts/bench transfer` and `small-files`: one holder, one that fetches, the programs in turns."""
 
 import hashlib
-import pathlib
 import shutil
 
 import holders
@@ -103,6 +102,7 @@ def table(bench, programs, rate_title, rate):
 
 def transfer(options, bench):
     size = options.size
+    bench.needs_room(2 * size)
     bench.say(f"{report.size_text(size)} from one holder, loopback")
     result = run(options, bench, bench.random_file("file.bin", size), TRANSFER, size)
     table(bench, result["programs"], "MiB/s", lambda seconds: f"{size / seconds / (1 << 20):.0f}")
@@ -110,10 +110,11 @@ def transfer(options, bench):
 
 
 def small_files(options, bench):
+    bench.needs_room(2 * options.files * max(options.size, 4096))
     folder = bench.work / "source" / "small"
     for number in range(options.files):
         bench.random_file(f"small/{number // 1000:03}/{number:06}", options.size)
     bench.say(f"{options.files} files of {report.size_text(options.size)} from one holder, loopback")
-    result = run(options, bench, pathlib.Path(folder), SMALL_FILES, options.files)
+    result = run(options, bench, folder, SMALL_FILES, options.files)
     table(bench, result["programs"], "files/s", lambda seconds: f"{options.files / seconds:.0f}")
     return result | {"size": options.size, "files": options.files}

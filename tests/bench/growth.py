@@ -5,6 +5,9 @@ import copy
 import report
 import swarm
 
+SWARMS = [2, 4, 8, 16, 24]
+SIZES = [1 << shift for shift in range(24, 31)]
+
 
 def series(options, bench, title, name, values, text):
     """One swarm for each value of an option; rows for the table and for the JSON."""
@@ -21,11 +24,13 @@ def series(options, bench, title, name, values, text):
 
 
 def run(options, bench):
+    """Both series, or the one whose values were given."""
+    both = not options.swarms and not options.sizes
     result = {}
-    if options.swarms:
+    if options.swarms or both:
         bench.say(f"more and more leechers, {report.size_text(options.size)}:")
-        result["leechers"] = series(options, bench, "leechers", "leechers", options.swarms, str)
-    if options.sizes:
+        result["leechers"] = series(options, bench, "leechers", "leechers", options.swarms or SWARMS, str)
+    if options.sizes or both:
         bench.say(f"larger and larger files, {options.leechers} leechers:")
-        result["sizes"] = series(options, bench, "file", "size", options.sizes, report.size_text)
+        result["sizes"] = series(options, bench, "file", "size", options.sizes or SIZES, report.size_text)
     return result

@@ -57,6 +57,7 @@ def run(options, bench):
     if fault:
         raise Failed(fault)
     cores = os.cpu_count()
+    bench.needs_room(options.files * options.size)
     paths = [bench.random_file(f"file{number}", options.size) for number in range(options.files)]
     bench.say(f"{options.files} files of {report.size_text(options.size)}, cached; {cores} cores")
     steps = {

@@ -16,7 +16,8 @@ import libtorrent
 # link of its own can do is all there is to share.
 SETTINGS = {
     "alert_mask": libtorrent.alert.category_t.status_notification
-    | libtorrent.alert.category_t.error_notification | libtorrent.alert.category_t.tracker_notification,
+    | libtorrent.alert.category_t.error_notification | libtorrent.alert.category_t.tracker_notification
+    | libtorrent.alert.category_t.storage_notification,
     "enable_dht": False,
     "enable_lsd": False,
     "enable_upnp": False,
@@ -68,6 +69,9 @@ def main():
                                   "flags": libtorrent.torrent_flags.update_subscribe})  # fmt: skip
     alerts = Alerts(session)
     alerts.wait_for(libtorrent.torrent_finished_alert)
+    # Verified is not written yet.
+    handle.flush_cache()
+    alerts.wait_for(libtorrent.cache_flushed_alert)
     print("done", flush=True)
     if handle.status().total_payload_download == 0:
         alerts.wait_for(libtorrent.tracker_reply_alert)

@@ -15,6 +15,7 @@ import network
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 STOP_S = 20
+INPUT_S = 3  # until the end of its input has been noticed
 SAMPLE_S = 0.05
 
 
@@ -27,6 +28,7 @@ def environment(extra=None):
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     kept.pop("ENXAME_TRACKER", None)
     kept.setdefault("LC_ALL", "C.UTF-8")
+    kept["PYTHONDONTWRITEBYTECODE"] = "1"
     return {**kept, **(extra or {})}
 
 
@@ -127,32 +129,33 @@ class Process:
         """Looks at its memory, as long as it is there."""
         self.memory_peak_bytes = max(self.memory_peak_bytes, memory_peak_bytes(self.pid))
 
-    def close_input(self):
-        if self.stdin and not self.stdin.closed:
-            self.stdin.close()
-
     def begin_stop(self):
-        """Asks it to end; harmless where it has ended."""
-        self.close_input()
-        if not self._asked_to_end and not self.ended():
-            self._asked_to_end = True
-            self.sample()
+        """Asks it to end: those that read from us by the end of their input.  Harmless where it has ended."""
+        if self._asked_to_end or self.ended():
+            return
+        self._asked_to_end = True
+        self.sample()
+        if self.stdin:
+            self.stdin.close()
+        else:
             os.kill(self.pid, signal.SIGTERM)
 
     def stop(self):
-        """Ends it, politely and then not; what it cost."""
+        """Ends it, more and more firmly; what it cost."""
         self.begin_stop()
-        deadline = time.monotonic() + STOP_S
-        while not self.ended() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if not self.ended():
-            os.killpg(self.pid, signal.SIGKILL)
-            wait_until(self.ended, STOP_S, f"the end of {self.name}")
+        steps = [(signal.SIGTERM, INPUT_S)] if self.stdin else []
+        for number, patience_s in [*steps, (signal.SIGKILL, STOP_S), (None, STOP_S)]:
+            deadline = time.monotonic() + patience_s
+            while not self.ended() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not self.ended() and number:
+                os.killpg(self.pid, number)
+        if self.stdin:
+            self.stdin.close()
         if self.stdout and not self.stdout.closed:
             self.text += self.stdout.read()
             self.stdout.close()
             self.out_path.write_bytes(self.text)
-            self.text = b""
         return self.usage
 
 

@@ -32,15 +32,21 @@ def one_line(columns, row):
     return ", ".join(f"{title} {cell}" for (title, _, _), cell in zip(columns, cells(columns, row)))
 
 
+def _is_figures(cells):
+    return all(cell[:1].isdigit() or cell == "-" for cell in cells)
+
+
 def table(head, rows, markdown=False):
-    """The first column to the left, the others to the right where they are figures."""
+    """Figures stand to the right of their column, words to the left."""
     lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    columns = list(zip(*lines))
+    widths = [max(map(len, column)) for column in columns]
+    right = [_is_figures(column[1:]) for column in columns]
     aligned = [
-        [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(line, widths))]
+        [cell.rjust(width) if figures else cell.ljust(width) for cell, width, figures in zip(line, widths, right)]
         for line in lines
     ]
     if not markdown:
         return "\n".join("  ".join(line).rstrip() for line in aligned)
-    rule = ["-" * max(1, width - 1) + ":" if column else "-" * width for column, width in enumerate(widths)]
+    rule = ["-" * max(1, width - 1) + ":" if figures else "-" * width for width, figures in zip(widths, right)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [aligned[0], rule, *aligned[1:]])

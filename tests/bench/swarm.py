@@ -99,6 +99,7 @@ COLUMNS = [
 
 def measure(options, bench):
     """All programs in turns, `runs` times; what goes into the JSON."""
+    bench.needs_room((options.leechers + 1) * options.size)
     path = bench.random_file("file.bin", options.size)
     digest = digest_of(path)
     bound = bound_s(options.size, options.rate, links(options))

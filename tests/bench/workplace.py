@@ -30,7 +30,6 @@ class Workplace:
 
     def __init__(self, base, markdown):
         self.markdown = markdown
-        self.tables = []
         base = base or pathlib.Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
         _sweep(base)
         try:
@@ -51,10 +50,10 @@ class Workplace:
         print(text, file=sys.stderr, flush=True)
 
     def table(self, head, rows):
-        self.tables.append(report.table(head, rows, True))
         print(report.table(head, rows, self.markdown), flush=True)
 
     def needs_room(self, size):
+        """Fails where fewer bytes than that are free here."""
         free = shutil.disk_usage(self.work).free
         if free < size:
             raise Failed(
