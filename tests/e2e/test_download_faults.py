@@ -14,6 +14,7 @@ import pytest
 import requests
 
 import client
+import holder_http
 import programs
 from client import Content, FakeHolder
 from programs import random_file, sha256_file, wait_until
@@ -184,7 +185,7 @@ def test_a_redirect_is_not_followed(tracker, run_peer, monkeypatch):
         FakeHolder(SMALL) as victim,
     ):
         good.pace_s = 0.02
-        plain = {kind: getattr(client._Handler, kind) for kind in ("_data", "_any", "_layer")}
+        plain = {kind: getattr(holder_http.Handler, kind) for kind in ("_data", "_any", "_layer")}
         for kind, method in plain.items():
 
             def answer(handler, *arguments, method=method):
@@ -193,7 +194,7 @@ def test_a_redirect_is_not_followed(tracker, run_peer, monkeypatch):
                 else:
                     method(handler, *arguments)
 
-            monkeypatch.setattr(client._Handler, kind, answer)
+            monkeypatch.setattr(holder_http.Handler, kind, answer)
         done = run_peer(["download file"], tracker=tracker).ok()
         assert (done.dir / "file").read_bytes() == SMALL.data
         asked = redirecting.requests
