@@ -6,6 +6,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,6 +39,9 @@ enum err files_read(int folder_fd, const char *name, size_t maximum, char **ret_
 /* All of it, or an error; EINTR and short transfers are gone on with.  files_read_at gives ERR_CHANGED at the file's end. */
 enum err files_write_at(int fd, const void *bytes, size_t length, uint64_t offset);
 enum err files_read_at(int fd, void *ret_bytes, size_t length, uint64_t offset);
+
+/* Whether somebody has the file open for writing, as far as the system tells.  `fd` is open for reading only. */
+bool files_is_being_written(int fd);
 
 /* Opens or makes `name` and locks it for this process (flock); ERR_LOCKED where another process holds it. */
 enum err files_lock(int folder_fd, const char *name, int *ret_fd);

@@ -46,7 +46,7 @@ static void on_finished(void *context, const struct download_report *report)
     struct session *session = &peer->own;
     if (session->mode == SESSION_DAEMON) {
         if (report->state == DOWNLOAD_DONE)
-            log_info("downloaded %s", report->name);
+            log_info("%s %s", report->is_repair ? "repaired" : "downloaded", report->name);
         else if (report->state == DOWNLOAD_CANCELLED)
             log_info("download of %s was cancelled", report->name);
         else

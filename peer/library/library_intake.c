@@ -1,7 +1,6 @@
 /* How files come in: what is known is shared at once, the rest is hashed, saved and shared in batches. */
 #include "library_internal.h"
 
-#include "hasher.h"
 #include "limits.h"
 #include "log.h"
 #include "timing.h"
@@ -37,10 +36,10 @@ void library_show_progress(struct intake_progress *progress, bool now)
 /* ---- hashing, with a callback on the calling thread ---- */
 
 struct run {
-    struct library *library;
     struct hash_job *jobs;
     size_t count;
     struct intake_progress *progress;
+    const atomic_bool *stop;
     pthread_mutex_t lock; /* guards `done` */
     pthread_cond_t ended;
     bool done;
@@ -49,7 +48,7 @@ struct run {
 static void *run_hasher(void *argument)
 {
     struct run *run = argument;
-    hasher_run(run->jobs, run->count, 0, run->progress ? &run->progress->read_bytes : NULL, &run->library->stop);
+    hasher_run(run->jobs, run->count, 0, run->progress ? &run->progress->read_bytes : NULL, run->stop);
     pthread_mutex_lock(&run->lock);
     run->done = true;
     pthread_cond_signal(&run->ended);
@@ -57,12 +56,12 @@ static void *run_hasher(void *argument)
     return NULL;
 }
 
-static void hash_all(struct library *library, struct hash_job *jobs, size_t count, struct intake_progress *progress)
+void library_hash(struct hash_job *jobs, size_t count, struct intake_progress *progress, const atomic_bool *stop)
 {
-    struct run run = {.library = library, .jobs = jobs, .count = count, .progress = progress};
+    struct run run = {.jobs = jobs, .count = count, .progress = progress, .stop = stop};
     pthread_t thread;
     if (!timing_condition_init(&run.ended)) {
-        hasher_run(jobs, count, 0, NULL, &library->stop);
+        hasher_run(jobs, count, 0, NULL, stop);
         return;
     }
     pthread_mutex_init(&run.lock, NULL);
@@ -141,7 +140,7 @@ static void take_in_slice(struct library *library, struct intake_item *items, si
     }
     for (size_t i = 0; i < count; i++)
         jobs[i].path = items[i].path;
-    hash_all(library, jobs, count, progress);
+    library_hash(jobs, count, progress, &library->stop);
     save_and_share(library, items, jobs, count);
     for (size_t i = 0; i < count; i++) {
         if (progress) {
@@ -156,17 +155,21 @@ static void take_in_slice(struct library *library, struct intake_item *items, si
     library_show_progress(progress, false);
 }
 
+bool library_layer_fits(uint64_t size, uint64_t *hashes)
+{
+    uint64_t chunk_size = merkle_finest_chunk_size(size);
+    *hashes += chunk_size > 0 ? merkle_chunk_count(size, chunk_size) : 0;
+    return *hashes <= LAYER_HASHES_MAX;
+}
+
 void library_take_in(struct library *library, struct intake_item *items, size_t count, struct intake_progress *progress)
 {
     for (size_t start = 0, end; start < count; start = end) {
         /* The layers of a slice are in memory together: they take as much as the largest one alone. */
         uint64_t hashes = 0;
-        for (end = start; end < count && end - start < LIBRARY_BATCH; end++) {
-            uint64_t chunk_size = merkle_finest_chunk_size(items[end].size);
-            hashes += chunk_size > 0 ? merkle_chunk_count(items[end].size, chunk_size) : 0;
-            if (hashes > LAYER_HASHES_MAX && end > start)
+        for (end = start; end < count && end - start < LIBRARY_BATCH; end++)
+            if (!library_layer_fits(items[end].size, &hashes) && end > start)
                 break;
-        }
         take_in_slice(library, items + start, end - start, progress);
     }
 }

@@ -2,6 +2,7 @@
 #ifndef ENXAME_PEER_LIBRARY_INTERNAL_H
 #define ENXAME_PEER_LIBRARY_INTERNAL_H
 
+#include "hasher.h"
 #include "library.h"
 
 #include <pthread.h>
@@ -75,6 +76,14 @@ struct intake_progress {
     uint64_t called_ms;
 };
 void library_show_progress(struct intake_progress *progress, bool now);
+
+/* Hashes on all cores; the callback of `progress` (which may be NULL) is called meanwhile.  `stop` as in hasher_run(). */
+void library_hash(struct hash_job *jobs, size_t count, struct intake_progress *progress, const atomic_bool *stop);
+/*
+ * Adds the hashes of a file's layer to `hashes`; false where files with so many together would take too much memory, which
+ * the first one alone never does.
+ */
+bool library_layer_fits(uint64_t size, uint64_t *hashes);
 
 /* Hashes the files, keeps the hashes, and shares the files, some at a time. */
 void library_take_in(struct library *library, struct intake_item *items, size_t count,

@@ -129,8 +129,11 @@ static size_t share_known(struct sharing *sharing)
     state_begin(sharing->library->state);
     for (size_t i = 0; i < sharing->count; i++) {
         struct intake_item *item = &sharing->items[i];
-        if (library_take_known(sharing->library, item, &sharing->stamps[i]) == ERR_OK) {
-            sharing->shared++;
+        bool damaged = state_is_damaged(sharing->library->state, item->path, &sharing->stamps[i]);
+        if (damaged)
+            scan_skipped(&sharing->notices, item->path, "it is damaged, and shared again once it is repaired");
+        if (damaged || library_take_known(sharing->library, item, &sharing->stamps[i]) == ERR_OK) {
+            sharing->shared += !damaged;
             sharing->progress.progress.files_done++;
             sharing->progress.progress.bytes_done += item->size;
             continue;
@@ -273,7 +276,7 @@ static bool share_download(struct library *library, const struct download_row *r
         forget(library, row, "is gone");
     else if (err)
         log_warn("%s: %s", row->target, err_name(err));
-    if (err)
+    if (err || state_is_damaged(library->state, row->target, &stamp))
         return false;
     item->size = stamp.size;
     err = stamp.size == row->content.size ? library_take_known(library, item, &stamp) : ERR_BAD_HASH;

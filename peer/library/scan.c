@@ -170,6 +170,13 @@ static enum err enter_folder(struct walk *walk, int parent_fd, const char *entry
     return ERR_OK;
 }
 
+/* What a download or a repair writes beside its target, until it gets its name. */
+static bool is_unfinished(const char *entry)
+{
+    const char *dot = strrchr(entry, '.');
+    return entry[0] == '.' && (strcmp(dot, ".enxame-part") == 0 || strcmp(dot, ".enxame-repair") == 0);
+}
+
 static enum err take_entry(struct walk *walk, int folder_fd, const char *entry, unsigned depth)
 {
     struct stat status;
@@ -179,9 +186,12 @@ static enum err take_entry(struct walk *walk, int folder_fd, const char *entry, 
     }
     if (S_ISDIR(status.st_mode))
         return enter_folder(walk, folder_fd, entry, depth);
-    if (S_ISREG(status.st_mode))
+    if (S_ISREG(status.st_mode) && is_unfinished(entry))
+        log_debug("%s: not shared: it is not finished", walk->path);
+    else if (S_ISREG(status.st_mode))
         return take_file(walk, walk->path + walk->name_start, &status);
-    scan_skipped(walk->notices, walk->path, S_ISLNK(status.st_mode) ? "a symbolic link" : "a special file");
+    else
+        scan_skipped(walk->notices, walk->path, S_ISLNK(status.st_mode) ? "a symbolic link" : "a special file");
     return ERR_OK;
 }
 

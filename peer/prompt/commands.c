@@ -43,6 +43,8 @@ static const struct command {
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},
     {"stats", NULL, "[FILE.csv]", "how long downloads took, by size, holders and chunk size", 0, 1, command_stats,
      false, COMPLETES_PATHS},
+    {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
+     false, COMPLETES_SHARED},
     {"exit", "quit", "", "end", 0, 0, command_exit, false, COMPLETES_NOTHING},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

@@ -3,6 +3,7 @@
 #include "names.h"
 #include "summary.h"
 #include "timing.h"
+#include "units.h"
 
 #define SLICE_MS 100u
 /* A script does not wait for holders longer than this. */
@@ -10,8 +11,26 @@
 
 /* ---- download ---- */
 
+static void print_repair(struct session *session, const struct download_report *report)
+{
+    char fetched[UNITS_TEXT_SIZE];
+    uint64_t here = report->resumed_bytes < report->done_bytes ? report->resumed_bytes : report->done_bytes;
+    units_format_size(report->done_bytes - here, fetched);
+    if (report->state == DOWNLOAD_DONE)
+        terminal_print(session->terminal, "%-10s %s: %s fetched\n", "repaired", report->name, fetched);
+    else if (report->state == DOWNLOAD_CANCELLED)
+        (void)command_fail(session, "repair of %s: cancelled; the damaged file is kept, but not shared", report->name);
+    else
+        (void)command_fail(session, "repair of %s: not done: %s", report->name,
+                           report->why.text[0] ? report->why.text : err_name(report->err));
+}
+
 void commands_print_finished(struct session *session, const struct download_report *report)
 {
+    if (report->is_repair) {
+        print_repair(session, report);
+        return;
+    }
     if (report->state == DOWNLOAD_CANCELLED) {
         (void)command_fail(session, "download of %s: cancelled", report->name);
         return;

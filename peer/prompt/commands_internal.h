@@ -13,7 +13,7 @@ typedef bool command_handler(struct session *session, char *const *words, size_t
 command_handler command_peers, command_search, command_owners, command_status, command_shared;
 command_handler command_download, command_share, command_unshare;
 command_handler command_cancel, command_chunk_size;
-command_handler command_stats;
+command_handler command_stats, command_verify;
 
 /* Says on standard error what is wrong, and returns false. */
 __attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);

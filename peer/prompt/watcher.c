@@ -15,9 +15,11 @@ struct watcher {
     struct sharing *sharing;
     struct downloads *downloads;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards stop and kicked */
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool stop, kicked;
+    const char *what; /* NULL: nothing */
+    struct share_progress shown;
 
     /* the thread's own: how fast is hashed */
     uint64_t hashed_bytes, hashed_at_ms, hash_rate;
@@ -26,7 +28,11 @@ struct watcher {
 static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_line)
 {
     struct share_progress shared;
-    if (!sharing_progress(watcher->sharing, &shared) || shared.files_found == 0) {
+    pthread_mutex_lock(&watcher->lock);
+    const char *what = watcher->what;
+    shared = watcher->shown;
+    pthread_mutex_unlock(&watcher->lock);
+    if (!what && (!sharing_progress(watcher->sharing, &shared) || shared.files_found == 0)) {
         watcher->hashed_at_ms = 0;
         return false;
     }
@@ -42,7 +48,7 @@ static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_li
     char tail[64];
     snprintf(tail, sizeof tail, "%llu of %llu file%s", (unsigned long long)shared.files_done,
              (unsigned long long)shared.files_found, shared.files_found == 1 ? "" : "s");
-    struct progress progress = {.name = "hashing",
+    struct progress progress = {.name = what ? what : "hashing",
                                 .done_bytes = shared.bytes_done,
                                 .total_bytes = shared.bytes_found,
                                 .rate_bytes_s = watcher->hash_rate,
@@ -139,6 +145,19 @@ void watcher_kick(struct watcher *watcher)
 {
     if (watcher)
         set_flag(watcher, &watcher->kicked);
+}
+
+void watcher_show(struct watcher *watcher, const char *what, const struct share_progress *progress)
+{
+    if (!watcher)
+        return;
+    pthread_mutex_lock(&watcher->lock);
+    watcher->what = what;
+    if (what)
+        watcher->shown = *progress;
+    pthread_mutex_unlock(&watcher->lock);
+    if (!what)
+        watcher_kick(watcher);
 }
 
 void watcher_stop(struct watcher *watcher)

@@ -10,6 +10,8 @@ struct watcher;
 enum err watcher_start(struct terminal *terminal, struct sharing *sharing, struct downloads *downloads,
                        struct watcher **ret);
 void watcher_stop(struct watcher *watcher); /* NULL is harmless */
+/* What a command does with files comes before all else; `what` is a constant.  NULL: it is done.  Any thread. */
+void watcher_show(struct watcher *watcher, const char *what, const struct share_progress *progress);
 /* Something began: look at once. */
 void watcher_kick(struct watcher *watcher);
 

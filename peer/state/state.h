@@ -114,6 +114,8 @@ struct download_row {
     uint64_t chunk_size;    /* 0: no layer yet */
     uint8_t *layer;         /* merkle_chunk_count(size, chunk_size) hashes; owned */
     struct bitmap verified; /* chunks on disk, synced; count 0 without layer */
+    bool is_repair;         /* a damaged file lies at the target, which this is to replace */
+    struct stamp damaged;   /* of that file */
 };
 void download_row_free(struct download_row *row);
 
@@ -125,6 +127,16 @@ enum err state_save_layer(struct state *state, uint64_t number, uint64_t chunk_s
 enum err state_save_verified(struct state *state, uint64_t number, const struct bitmap *verified);
 enum err state_finish_download(struct state *state, uint64_t number);
 enum err state_forget_download(struct state *state, uint64_t number);
+/*
+ * The file at row->target, whose stamp is `damaged`, does not have the row's content any more, although nobody changed it: adds
+ * an unfinished download that is to replace it (number is set) and forgets its hashes.  The row's layer, where it has one,
+ * is what the good chunks are known by.
+ */
+enum err state_add_repair(struct state *state, struct download_row *row, const struct stamp *damaged);
+/* Whether exactly this version of the file at `path` is to be replaced by an unfinished repair. */
+bool state_is_damaged(struct state *state, const char *path, const struct stamp *stamp);
+/* One row with its progress; ERR_NOT_FOUND. */
+enum err state_get_download(struct state *state, uint64_t number, struct download_row *ret);
 /* All rows, layers and bitmaps included only for unfinished ones; the caller frees each and the array. */
 enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count);
 
@@ -168,6 +180,8 @@ enum err state_find_complete(struct state *state, const struct content *content,
 /* Rows by (name, path) after the cursor (NULL: from the first), at most `limit`; the caller frees each and the array. */
 enum err state_list_shares(struct state *state, const char *after_name, const char *after_path, size_t limit,
                            struct share **ret, size_t *ret_count);
+/* All rows of one path; the caller frees each and the array. */
+enum err state_list_path(struct state *state, const char *path, struct share **ret, size_t *ret_count);
 size_t state_count_shares(struct state *state);
 
 /*

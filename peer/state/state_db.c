@@ -42,8 +42,15 @@ static const char schema_2[] =
     "  mean_ms REAL NOT NULL, squares REAL NOT NULL, UNIQUE (size, holders, chunk_size)) STRICT;"
     "PRAGMA user_version = 2;";
 
+/* repairs  the unfinished downloads that replace a damaged file, and which version of it. */
+static const char schema_3[] =
+    "CREATE TABLE repairs ("
+    "  number INTEGER PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
+    "  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL) STRICT;"
+    "PRAGMA user_version = 3;";
+
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1, schema_2};
+static const char *const migrations[] = {schema_1, schema_2, schema_3};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
 /*
@@ -96,6 +103,14 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_LAYER_SAVE] = "INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)",
     [SQL_LAYER_FIND] = "SELECT chunk_size, layer FROM layers WHERE number = ?1",
     [SQL_LAYER_FORGET] = "DELETE FROM layers WHERE number = ?1",
+    [SQL_REPAIR_SAVE] = "INSERT OR REPLACE INTO repairs VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_REPAIR_FIND] = "SELECT device, inode, size, mtime_ns, ctime_ns FROM repairs WHERE number = ?1",
+    /* CROSS JOIN: there are few repairs, if any, but maybe many downloads. */
+    [SQL_REPAIR_AT] = "SELECT 1 FROM repairs r CROSS JOIN downloads d ON d.number = r.number WHERE d.target = ?1"
+                      " AND r.device = ?2 AND r.inode = ?3 AND r.size = ?4 AND r.mtime_ns = ?5 AND r.ctime_ns = ?6"
+                      " LIMIT 1",
+    [SQL_REPAIR_FORGET] = "DELETE FROM repairs WHERE number = ?1",
+    [SQL_HASH_FORGET] = "DELETE FROM hashes WHERE path = ?1",
     [SQL_STATISTIC_FIND] = "SELECT runs, mean_ms, squares FROM statistics"
                            " WHERE size = ?1 AND holders = ?2 AND chunk_size = ?3",
     [SQL_STATISTIC_SAVE] = "INSERT OR REPLACE INTO statistics VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

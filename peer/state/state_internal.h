@@ -31,6 +31,11 @@ enum state_sql {
     SQL_LAYER_SAVE,
     SQL_LAYER_FIND,
     SQL_LAYER_FORGET,
+    SQL_REPAIR_SAVE,
+    SQL_REPAIR_FIND,
+    SQL_REPAIR_AT,
+    SQL_REPAIR_FORGET,
+    SQL_HASH_FORGET,
     SQL_STATISTIC_FIND,
     SQL_STATISTIC_SAVE,
     SQL_STATISTIC_PRUNE,
@@ -79,6 +84,11 @@ struct state {
 /* Opens both databases; `folder` is the path of DIR/.enxame.  A copied state does not trust its part files. */
 enum err state_db_open(struct state *state, const char *folder, struct why *why);
 void state_db_close(struct state *state);
+/* What is kept for a target: below DIR a relative path. */
+const char *state_to_kept(const struct state *state, const char *target);
+/* Whether the row is a repair, and of what; for state_repairs.c the rows are complete but for that. */
+enum err state_load_repair(struct state *state, struct download_row *row);
+enum err state_forget_repair(struct state *state, uint64_t number);
 /* Forgets unfinished downloads whose target lies outside of DIR in a folder that is not here. */
 enum err state_drop_lost_downloads(struct state *state);
 

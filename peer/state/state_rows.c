@@ -138,8 +138,7 @@ void download_row_free(struct download_row *row)
     *row = (struct download_row){0};
 }
 
-/* What is kept for a target: below DIR a relative path. */
-static const char *to_kept(const struct state *state, const char *target)
+const char *state_to_kept(const struct state *state, const char *target)
 {
     size_t length = strlen(state->dir);
     if (length > 1 && strncmp(target, state->dir, length) == 0 && target[length] == '/')
@@ -190,7 +189,7 @@ static enum err load_progress(struct state *state, struct query *query, int colu
     err = query_end(&layers);
     if (!err && found)
         err = load_verified(query, column, count, &row->verified);
-    return err;
+    return err ? err : state_load_repair(state, row);
 }
 
 static enum err find_unfinished(struct state *state, struct download_row *row)
@@ -198,7 +197,7 @@ static enum err find_unfinished(struct state *state, struct download_row *row)
     struct query query = state_query(&state->kept, SQL_DOWNLOAD_FIND);
     query_bytes(&query, 1, row->content.root, HASH_SIZE);
     query_number(&query, 2, (int64_t)row->content.size);
-    state_bind_path(&query, 3, to_kept(state, row->target));
+    state_bind_path(&query, 3, state_to_kept(state, row->target));
     enum err err = ERR_NOT_FOUND;
     if (query_next(&query)) {
         row->number = (uint64_t)query_get_number(&query, 0);
@@ -214,7 +213,7 @@ static enum err insert_download(struct state *state, struct download_row *row)
     query_bytes(&query, 1, row->content.root, HASH_SIZE);
     query_number(&query, 2, (int64_t)row->content.size);
     query_text(&query, 3, row->name);
-    state_bind_path(&query, 4, to_kept(state, row->target));
+    state_bind_path(&query, 4, state_to_kept(state, row->target));
     query_number(&query, 5, row->done);
     while (query_next(&query))
         row->number = (uint64_t)query_get_number(&query, 0);
@@ -295,6 +294,8 @@ static enum err end_download(struct state *state, uint64_t number, enum state_sq
     }
     if (!err)
         err = forget_layer(state, number);
+    if (!err)
+        err = state_forget_repair(state, number);
     enum err end = state_connection_end(&state->kept, !err);
     return err ? err : end;
 }
@@ -334,6 +335,19 @@ static enum err next_download(struct state *state, uint64_t number, struct downl
     if (err)
         download_row_free(ret);
     return err;
+}
+
+enum err state_get_download(struct state *state, uint64_t number, struct download_row *ret)
+{
+    if (number == 0)
+        return ERR_NOT_FOUND;
+    pthread_mutex_lock(&state->kept.lock);
+    enum err err = next_download(state, number - 1, ret);
+    pthread_mutex_unlock(&state->kept.lock);
+    if (err || ret->number == number)
+        return err;
+    download_row_free(ret);
+    return ERR_NOT_FOUND;
 }
 
 enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count)
@@ -387,7 +401,7 @@ enum err state_drop_lost_downloads(struct state *state)
     size_t count = 0;
     enum err err = state_list_downloads(state, &rows, &count);
     for (size_t i = 0; i < count; i++) {
-        if (!err && !rows[i].done && to_kept(state, rows[i].target)[0] == '/' && !has_folder(rows[i].target))
+        if (!err && !rows[i].done && state_to_kept(state, rows[i].target)[0] == '/' && !has_folder(rows[i].target))
             err = state_forget_download(state, rows[i].number);
         download_row_free(&rows[i]);
     }

@@ -299,6 +299,34 @@ enum err state_list_shares(struct state *state, const char *after_name, const ch
     return ERR_OK;
 }
 
+enum err state_list_path(struct state *state, const char *path, struct share **ret, size_t *ret_count)
+{
+    struct share *shares = NULL, *grown;
+    size_t count = 0;
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&state->now.lock);
+    struct query query = state_query(&state->now, SQL_SHARE_ROWS);
+    state_bind_path(&query, 1, path);
+    while (!err && query_next(&query)) {
+        grown = realloc(shares, (count + 1) * sizeof *shares);
+        if (grown)
+            shares = grown;
+        err = grown ? read_share(&query, &shares[count++]) : ERR_NOMEM;
+    }
+    enum err end = query_end(&query);
+    pthread_mutex_unlock(&state->now.lock);
+    err = end ? end : err;
+    while (err && count > 0)
+        share_free(&shares[--count]);
+    if (err) {
+        free(shares);
+        shares = NULL;
+    }
+    *ret = shares;
+    *ret_count = count;
+    return err;
+}
+
 size_t state_count_shares(struct state *state)
 {
     int64_t count = 0;

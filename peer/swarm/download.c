@@ -1,17 +1,16 @@
 #include "download.h"
 
-#include "files.h"
-#include "hasher.h"
+#include "library_verify.h"
+#include "local.h"
 #include "log.h"
 #include "names.h"
 #include "outcome.h"
 #include "picker.h"
+#include "repair.h"
 #include "swarm.h"
+#include "target.h"
 #include "timing.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Without a usable holder for this long it counts as stalled; with some that bring nothing, for the second. */
@@ -153,76 +152,20 @@ static void judge(struct download *download, const struct swarm_progress *progre
 
 /* ---- the target ---- */
 
-/* The target's name relative to DIR, or NULL where it lies elsewhere. */
-static const char *name_below_dir(const struct download *download)
+/* As target_look(); for a repair ERR_NOT_FOUND where it is due, ERR_CHANGED where there is nothing to repair any more. */
+static enum err look(struct download *download, int folder_fd, struct why *why)
 {
-    const char *dir = state_dir(download->options->state), *target = download->row.target;
-    size_t length = strlen(dir);
-
-    if (strncmp(target, dir, length) != 0 || target[length] != '/')
-        return NULL;
-    return target + length + 1;
-}
-
-/* Makes and opens the folder of the target; below DIR no symbolic link is followed out of it. */
-static enum err make_target_folder(const struct download *download, int *ret_fd, struct why *why)
-{
-    const char *target = download->row.target, *name = name_below_dir(download), *slash = strrchr(target, '/');
-    char *folder;
+    const struct download_row *row = &download->row;
+    struct library *library = download->options->library;
     enum err err;
 
-    if (name != NULL) {
-        err = files_make_parents(state_dir_fd(download->options->state), name, ret_fd);
-        return err == ERR_OK ? ERR_OK : why_set(why, err, "the folder of %s: %s", target, err_name(err));
-    }
-    folder = slash == target ? strdup("/") : strndup(target, (size_t)(slash - target));
-    if (folder == NULL)
-        return why_set(why, ERR_NOMEM, "out of memory");
-    err = files_make_folder(folder);
-    if (err == ERR_OK) {
-        *ret_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        err = *ret_fd < 0 ? err_from_errno(errno) : ERR_OK;
-    }
-    if (err != ERR_OK)
-        (void)why_set(why, err, "%s: %s", folder, err_name(err));
-    free(folder);
-    return err;
-}
-
-/* A folder that cannot be written is told of now, not when all is fetched. */
-static enum err open_target_folder(const struct download *download, int *ret_fd, struct why *why)
-{
-    enum err err = make_target_folder(download, ret_fd, why);
-
-    if (err == ERR_OK && faccessat(*ret_fd, ".", W_OK | X_OK, AT_EACCESS) != 0) {
-        err = why_set(why, err_from_errno(errno), "the folder of %s: %s", download->row.target, strerror(errno));
-        (void)close(*ret_fd);
-        *ret_fd = -1;
-    }
-    return err;
-}
-
-/* ERR_NOT_FOUND: nothing is there.  ERR_OK: the same content is.  ERR_EXISTS: something else is, and stays. */
-static enum err look_at_target(struct download *download, int folder_fd, struct why *why)
-{
-    struct hash_job job = {.path = download->row.target};
-    struct stat status;
-    enum err err = ERR_EXISTS;
-
-    if (fstatat(folder_fd, names_base(download->row.target), &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? ERR_NOT_FOUND
-                               : why_set(why, err_from_errno(errno), "%s: %s", job.path, strerror(errno));
-    if (S_ISREG(status.st_mode) && (uint64_t)status.st_size == download->row.content.size) {
-        hasher_run(&job, 1, 0, NULL, &download->stop);
-        if (job.err == ERR_OK && content_equal(&job.hashed.content, &download->row.content))
-            err = library_add_finished(download->options->library, job.path, download->row.name, &job.hashed);
-        else if (job.err == ERR_CANCELLED)
-            err = ERR_CANCELLED;
-        hashed_free(&job.hashed);
-    }
-    if (err == ERR_EXISTS)
-        (void)why_set(why, err, "%s exists and is another file: it is kept; choose another place with 'as PATH'",
-                      job.path);
+    if (row->is_repair && repair_is_due(folder_fd, names_base(row->target), &row->damaged))
+        return ERR_NOT_FOUND;
+    err = target_look(library, row, folder_fd, &download->stop, why);
+    if (row->is_repair && err == ERR_OK)
+        library_end_repair(library, row->target, true); /* its other names */
+    if (row->is_repair && (err == ERR_NOT_FOUND || err == ERR_EXISTS))
+        return why_set(why, ERR_CHANGED, "it %s", err == ERR_NOT_FOUND ? "is gone" : "changed meanwhile");
     return err;
 }
 
@@ -233,9 +176,8 @@ static void copy_local(struct download *download)
 {
     const struct content *content = &download->row.content;
     struct part_file *part = download->part;
-    uint64_t chunk_size = part_file_chunk_size(part), count;
-    struct merkle_stream *stream = NULL;
-    uint8_t *bytes = NULL, *layer = NULL, hash[HASH_SIZE];
+    uint64_t chunk_size = part_file_chunk_size(part);
+    uint8_t *layer = NULL;
     size_t layer_count;
     int fd;
 
@@ -250,27 +192,21 @@ static void copy_local(struct download *download)
             part_file_set_layer(part, chunk_size, layer, layer_count) != ERR_OK)
             goto out;
     }
-    count = merkle_chunk_count(content->size, chunk_size);
-    bytes = malloc((size_t)chunk_size);
-    stream = merkle_stream_new();
-    for (uint64_t i = 0; bytes != NULL && stream != NULL && i < count && !atomic_load(&download->stop); i++) {
-        size_t length = (size_t)merkle_chunk_length(content->size, chunk_size, i);
-
-        if (part_file_has(part, i))
-            continue;
-        if (files_read_at(fd, bytes, length, i * chunk_size) != ERR_OK)
-            break;
-        merkle_stream_reset(stream);
-        merkle_stream_update(stream, bytes, length);
-        merkle_stream_finish(stream, merkle_chunk_blocks(content->size, chunk_size), hash);
-        if (memcmp(hash, part_file_hash(part, i), HASH_SIZE) != 0 || part_file_write(part, i, bytes) != ERR_OK)
-            break;
-    }
+    local_copy(part, fd, &download->stop);
 out:
-    merkle_stream_free(stream);
-    free(bytes);
     free(layer);
     (void)close(fd);
+}
+
+/* What is here need not be fetched. */
+static void copy_what_is_here(struct download *download, int folder_fd)
+{
+    if (download->row.is_repair)
+        repair_copy(download->part, folder_fd, names_base(download->row.target), &download->stop);
+    copy_local(download);
+    pthread_mutex_lock(&download->lock);
+    download->resumed_bytes = part_file_done_bytes(download->part);
+    pthread_mutex_unlock(&download->lock);
 }
 
 static enum err open_part(struct download *download, struct why *why)
@@ -317,23 +253,42 @@ static enum err run_swarm(struct download *download, struct why *why)
     return err;
 }
 
+/* The file gets its name. */
+static enum err place(struct download *download, int folder_fd, struct why *why)
+{
+    const char *name = names_base(download->row.target);
+    struct repair repair = {.state = download->options->state,
+                            .number = download->row.number,
+                            .name = name,
+                            .damaged = &download->row.damaged};
+    enum err err;
+
+    if (download->row.is_repair)
+        return repair_finish(download->part, folder_fd, &repair, why);
+    err = part_file_finish(download->part, folder_fd, name, why);
+    if (err == ERR_EXISTS)
+        (void)why_set(why, err, "%s appeared meanwhile: it is kept; download again with 'as PATH'",
+                      download->row.target);
+    return err;
+}
+
 /* The file is whole: to its target, and from the parts to the files that are shared. */
 static enum err finish(struct download *download, int folder_fd, struct why *why)
 {
+    struct library *library = download->options->library;
+    const struct download_row *row = &download->row;
     struct hashed hashed;
-    enum err err = part_file_finish(download->part, folder_fd, names_base(download->row.target), why);
+    enum err err = place(download, folder_fd, why);
 
-    if (err == ERR_EXISTS)
-        return why_set(why, err, "%s appeared meanwhile: it is kept; download again with 'as PATH'",
-                       download->row.target);
     if (err != ERR_OK)
         return err;
     err = part_file_hashed(download->part, &hashed);
     if (err == ERR_OK)
-        err = library_add_finished(download->options->library, download->row.target, download->row.name, &hashed);
+        err = row->is_repair ? library_add_repaired(library, row->target, &hashed)
+                             : library_add_finished(library, row->target, row->name, &hashed);
     hashed_free(&hashed);
     if (err != ERR_OK) /* the file is there; it is only not shared */
-        log_warn("%s: downloaded, but not shared: %s", download->row.target, err_name(err));
+        log_warn("%s: downloaded, but not shared: %s", row->target, err_name(err));
     return ERR_OK;
 }
 
@@ -345,14 +300,14 @@ static enum err run(struct download *download, struct why *why)
     if (atomic_load(&download->cancelled))
         return ERR_CANCELLED;
     enter(download, DOWNLOAD_SEARCHING);
-    err = open_target_folder(download, &folder_fd, why);
+    err = target_open_folder(download->options->state, download->row.target, &folder_fd, why);
     if (err != ERR_OK)
         return err;
-    err = look_at_target(download, folder_fd, why);
+    err = look(download, folder_fd, why);
     if (err == ERR_NOT_FOUND) {
         err = open_part(download, why);
         if (err == ERR_OK) {
-            copy_local(download);
+            copy_what_is_here(download, folder_fd);
             err = run_swarm(download, why);
         }
         if (err == ERR_OK && atomic_load(&download->cancelled))
@@ -377,7 +332,10 @@ static void remove_bytes(struct download *download)
     pthread_mutex_unlock(&download->lock);
     part_file_release(part);
     part_file_discard(download->options->state, download->row.number);
-    library_drop_part(download->options->library, download->row.target, download->row.name, &download->row.content);
+    if (download->row.is_repair)
+        library_end_repair(download->options->library, download->row.target, false);
+    else
+        library_drop_part(download->options->library, download->row.target, download->row.name, &download->row.content);
 }
 
 /* The row goes first: bytes without one are removed at the next start, a row without bytes would be fetched again. */
@@ -421,6 +379,24 @@ static void keep_time(struct download *download)
     download_report_free(&report);
 }
 
+/* What was repaired is no download: it is shared at the next start where it would have been without. */
+static enum err record_end(struct download *download)
+{
+    struct state *state = download->options->state;
+
+    return download->row.is_repair ? state_forget_download(state, download->row.number)
+                                   : state_finish_download(state, download->row.number);
+}
+
+/* Somebody changed, or removed, the damaged file: what it is now is shared, and the repair needs nobody any more. */
+static void give_up_repair(struct download *download)
+{
+    if (state_forget_download(download->options->state, download->row.number) != ERR_OK)
+        return; /* the next start will */
+    library_end_repair(download->options->library, download->row.target, true);
+    remove_bytes(download);
+}
+
 void download_run(struct download *download)
 {
     struct why why = {""};
@@ -434,10 +410,12 @@ void download_run(struct download *download)
         download_forget(download);
         return;
     }
+    if (err == ERR_CHANGED && download->row.is_repair)
+        give_up_repair(download);
     if (err != ERR_OK && download->part != NULL)
         (void)part_file_flush(download->part);
     if (err == ERR_OK) {
-        err = state_finish_download(download->options->state, download->row.number);
+        err = record_end(download);
         if (err != ERR_OK)
             (void)why_set(&why, err, "%s is whole, but that cannot be recorded: %s", download->row.target,
                           err_name(err));
@@ -582,6 +560,7 @@ enum err download_report(struct download *download, struct download_report *ret)
     ret->content = download->row.content;
     (void)snprintf(ret->name, sizeof ret->name, "%s", download->row.name);
     (void)snprintf(ret->target, sizeof ret->target, "%s", download->row.target);
+    ret->is_repair = download->row.is_repair;
     ret->state = download->state;
     ret->err = download->err;
     ret->why = download->why;

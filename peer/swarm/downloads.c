@@ -2,9 +2,8 @@
  * The list of downloads, a thread for each that runs, and one thread (the finder) that asks the tracker for holders on
  * behalf of all.
  */
-#include "downloads.h"
+#include "downloads_internal.h"
 
-#include "download.h"
 #include "limits.h"
 #include "log.h"
 #include "names.h"
@@ -18,33 +17,6 @@
 #define FIND_FIRST_MS 500u
 #define FIND_MAX_MS 10000u
 #define HOLDERS_ASKED 100u
-
-/* One row of the list. */
-struct entry {
-    struct downloads *owner;
-    struct download *download;
-    pthread_t thread;
-    bool has_thread, running;
-    bool asking;                         /* the finder uses it, without the lock: it must not go */
-    uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */
-    bool had_holders;                    /* when it was asked */
-};
-
-struct downloads {
-    struct downloads_options options;
-    struct bans bans;
-    struct tracker_client *client; /* the finder's */
-    pthread_t finder;
-    bool has_finder;
-
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
-    bool stopping;
-    struct entry **entries;
-    size_t count, capacity, active;
-    download_finished *finished;
-    void *finished_context;
-};
 
 /* ---- finding holders ---- */
 
@@ -157,7 +129,7 @@ static void *run_entry(void *context)
     bool stopping;
 
     pthread_mutex_lock(&downloads->lock);
-    while (!downloads->stopping && !download_is_cancelled(entry->download) && !has_turn(downloads))
+    while (!downloads->stopping && !entry->paused && !download_is_cancelled(entry->download) && !has_turn(downloads))
         (void)timing_wait(&downloads->changed, &downloads->lock, TURN_LOOK_MS);
     entry->running = true;
     downloads->active++;
@@ -171,7 +143,7 @@ static void *run_entry(void *context)
     pthread_mutex_lock(&downloads->lock);
     entry->running = false;
     downloads->active--;
-    finished = downloads->stopping ? NULL : downloads->finished;
+    finished = downloads->stopping || downloads_entry_is_paused(entry) ? NULL : downloads->finished;
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
     if (finished != NULL && download_report(entry->download, &report) == ERR_OK) {
@@ -181,7 +153,7 @@ static void *run_entry(void *context)
     return NULL;
 }
 
-static struct entry *find_entry(struct downloads *downloads, uint64_t number)
+struct entry *downloads_find_entry(struct downloads *downloads, uint64_t number)
 {
     for (size_t i = 0; i < downloads->count; i++) {
         if (download_number(downloads->entries[i]->download) == number)
@@ -351,16 +323,15 @@ static enum err check_target(const char *target, const struct content *content, 
                    target);
 }
 
-/* The lock is held. */
-static enum err start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+enum err downloads_start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
 {
     struct entry *entry;
     struct download *download;
     enum err err;
 
     *ret_number = row->number;
-    while ((entry = find_entry(downloads, row->number)) != NULL) {
-        if (!download_is_over(entry->download))
+    while ((entry = downloads_find_entry(downloads, row->number)) != NULL) {
+        if (entry->paused || !download_is_over(entry->download))
             return ERR_OK;
         drop_entry(downloads, entry);
     }
@@ -371,11 +342,11 @@ static enum err start_row(struct downloads *downloads, struct download_row *row,
 /* Whether the number's row is being removed, or was since we read it; returns when that has ended.  The lock is held. */
 static bool was_cancelled(struct downloads *downloads, uint64_t number)
 {
-    struct entry *entry = find_entry(downloads, number);
+    struct entry *entry = downloads_find_entry(downloads, number);
 
     if (entry == NULL || !download_is_cancelled(entry->download))
         return false;
-    while ((entry = find_entry(downloads, number)) != NULL && !download_is_over(entry->download))
+    while ((entry = downloads_find_entry(downloads, number)) != NULL && !download_is_over(entry->download))
         pthread_cond_wait(&downloads->changed, &downloads->lock);
     return true;
 }
@@ -396,7 +367,7 @@ static enum err add_and_start(struct downloads *downloads, struct download_row *
         pthread_mutex_lock(&downloads->lock);
     }
     if (err == ERR_OK)
-        err = start_row(downloads, row, ret_number);
+        err = downloads_start_row(downloads, row, ret_number);
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }
@@ -474,7 +445,7 @@ size_t downloads_resume_all(struct downloads *downloads)
     for (size_t i = 0; i < count; i++) {
         if (!rows[i].done) {
             pthread_mutex_lock(&downloads->lock);
-            resumed += start_row(downloads, &rows[i], &number) == ERR_OK;
+            resumed += downloads_start_row(downloads, &rows[i], &number) == ERR_OK;
             pthread_mutex_unlock(&downloads->lock);
         }
         download_row_free(&rows[i]);
@@ -502,7 +473,7 @@ enum err downloads_cancel(struct downloads *downloads, uint64_t number)
     enum err err;
 
     pthread_mutex_lock(&downloads->lock);
-    entry = find_entry(downloads, number);
+    entry = downloads_find_entry(downloads, number);
     err = entry == NULL ? ERR_NOT_FOUND : download_report(entry->download, &report);
     if (err == ERR_OK && report.state == DOWNLOAD_DONE) {
         err = ERR_EXISTS;
@@ -555,7 +526,7 @@ enum err downloads_report(struct downloads *downloads, uint64_t number, struct d
     enum err err = ERR_NOT_FOUND;
 
     pthread_mutex_lock(&downloads->lock);
-    entry = find_entry(downloads, number);
+    entry = downloads_find_entry(downloads, number);
     if (entry != NULL)
         err = download_report(entry->download, ret);
     pthread_mutex_unlock(&downloads->lock);
@@ -584,10 +555,10 @@ bool downloads_wait(struct downloads *downloads, uint64_t number, uint64_t timeo
 
     pthread_mutex_lock(&downloads->lock);
     while (!over) {
-        struct entry *entry = find_entry(downloads, number);
+        struct entry *entry = downloads_find_entry(downloads, number);
         uint64_t now = timing_now_ms();
 
-        over = entry == NULL || download_is_over(entry->download);
+        over = entry == NULL || (!entry->paused && download_is_over(entry->download));
         if (over || now >= end)
             break;
         (void)timing_wait(&downloads->changed, &downloads->lock, end - now);

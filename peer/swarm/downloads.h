@@ -70,6 +70,7 @@ struct download_report {
     struct content content;
     char name[NAME_SIZE_MAX + 1];
     char target[4096];
+    bool is_repair; /* of a damaged file at the target */
     enum download_state state;
     enum err err;                  /* of a failed one */
     struct why why;                /* of a failed or a stalled one: what it waits for */
@@ -103,6 +104,15 @@ bool downloads_wait(struct downloads *downloads, uint64_t number, uint64_t timeo
  * done: a finished file is never removed.  One that is cancelled stays so.
  */
 enum err downloads_cancel(struct downloads *downloads, uint64_t number);
+
+/*
+ * Ends an unfinished download for a while, so that its bytes can be looked at, and gives its row with all that was recorded.
+ * Nobody is told, and nobody starts it but downloads_go_on(), which must follow where *ret_paused says that it ran.
+ * ERR_NOT_FOUND where no such download is unfinished.
+ */
+enum err downloads_pause(struct downloads *downloads, uint64_t number, struct download_row *ret_row, bool *ret_paused);
+/* Starts, or goes on with, what the state has under this number; ERR_NOT_FOUND where that is nothing, or is done. */
+enum err downloads_go_on(struct downloads *downloads, uint64_t number);
 
 /* For downloads that are started later and have no layer yet; 0: auto.  Must be a valid chunk size. */
 void downloads_set_chunk_size(struct downloads *downloads, uint64_t chunk_size);

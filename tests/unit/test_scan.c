@@ -111,6 +111,19 @@ static void links_and_special_files_are_skipped_but_a_link_may_be_given(void **u
     expect(scan(in_folder("shared/broken")), 0, 1, 0);
 }
 
+static void what_is_not_finished_is_left_out(void **unused)
+{
+    (void)unused;
+    make_folder("shared");
+    make_text("shared/.0123-4.enxame-part", "half");
+    make_text("shared/.0123-4.enxame-repair", "half");
+    make_text("shared/about.enxame-part", "x");
+    make_text("shared/.hidden", "x");
+    expect(scan(in_folder("shared")), 2, 0, 0);
+    assert_non_null(strstr(found_text, "|shared/about.enxame-part|"));
+    assert_non_null(strstr(found_text, "|shared/.hidden|"));
+}
+
 static void unusual_names_are_shared_and_hostile_ones_shown_printable(void **unused)
 {
     (void)unused;
@@ -220,6 +233,7 @@ int main(void)
         TEST(a_file_has_its_base_name_and_a_folder_its_path),
         TEST(what_is_missing_is_named),
         TEST(links_and_special_files_are_skipped_but_a_link_may_be_given),
+        TEST(what_is_not_finished_is_left_out),
         TEST(unusual_names_are_shared_and_hostile_ones_shown_printable),
         TEST(own_state_is_never_shared),
         TEST(notices_are_bounded),

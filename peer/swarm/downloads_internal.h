@@ -1,0 +1,46 @@
+/* Inside of the list of downloads.  Only downloads*.c include this. */
+#ifndef ENXAME_PEER_DOWNLOADS_INTERNAL_H
+#define ENXAME_PEER_DOWNLOADS_INTERNAL_H
+
+#include "download.h"
+
+#include <pthread.h>
+
+/* One row of the list. */
+struct entry {
+    struct downloads *owner;
+    struct download *download;
+    pthread_t thread;
+    bool has_thread, running;
+    bool paused;                         /* it ends, or has ended, only to go on later */
+    bool asking;                         /* the finder uses it, without the lock: it must not go */
+    uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */
+    bool had_holders;                    /* when it was asked */
+};
+
+/* All rows, locked. */
+struct downloads {
+    struct downloads_options options;
+    struct bans bans;
+    struct tracker_client *client; /* the finder's */
+    pthread_t finder;
+    bool has_finder;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    bool stopping;
+    struct entry **entries;
+    size_t count, capacity, active;
+    download_finished *finished;
+    void *finished_context;
+};
+
+/* The lock is held in all of these. */
+
+struct entry *downloads_find_entry(struct downloads *downloads, uint64_t number);
+/* Starts a row that the state has, and takes it over, or joins the download that runs or is paused under its number. */
+enum err downloads_start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number);
+/* Whether it ends, or has ended, only to go on later. */
+bool downloads_entry_is_paused(const struct entry *entry);
+
+#endif
