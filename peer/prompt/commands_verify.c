@@ -26,7 +26,7 @@ struct verification {
     size_t meant;
 
     struct verify_totals totals;
-    uint64_t known; /* damaged files whose repair was under way before */
+    uint64_t known;          /* damaged files whose repair was under way before */
     struct awaited *repairs; /* owned */
     size_t repair_count, repair_capacity;
     size_t repaired, lost; /* of the damaged ones */
