@@ -484,17 +484,6 @@ bool download_is_over(struct download *download)
     return over;
 }
 
-bool download_is_underway(struct download *download)
-{
-    bool underway;
-
-    pthread_mutex_lock(&download->lock);
-    underway = download->state == DOWNLOAD_SEARCHING || download->state == DOWNLOAD_RUNNING ||
-               download->state == DOWNLOAD_STALLED;
-    pthread_mutex_unlock(&download->lock);
-    return underway;
-}
-
 bool download_is_stalled(struct download *download)
 {
     struct swarm_progress progress = {0};

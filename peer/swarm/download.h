@@ -40,8 +40,7 @@ uint64_t download_number(const struct download *download);
 const struct content *download_content(const struct download *download);
 bool download_is_over(struct download *download); /* done, failed or cancelled */
 
-bool download_is_underway(struct download *download); /* begun, and not over */
-bool download_is_stalled(struct download *download);  /* nobody brings anything */
+bool download_is_stalled(struct download *download); /* nobody brings anything */
 
 /* Whether it wants holders now; how many bring something at present tells how badly. */
 bool download_wants_holders(struct download *download, size_t *ret_useful);

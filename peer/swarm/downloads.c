@@ -73,7 +73,7 @@ static uint64_t find_pause(struct downloads *downloads)
     for (size_t i = 0; i < downloads->count; i++) {
         const struct entry *entry = downloads->entries[i];
 
-        if (entry->find_interval_ms == 0 && download_is_underway(entry->download))
+        if (entry->find_interval_ms == 0 && entry->running)
             return 5;
     }
     return downloads->active > 0 ? FIND_FIRST_MS / 2 : 5000;

@@ -105,7 +105,7 @@ def transfer(options, bench):
     bench.needs_room(2 * size)
     bench.say(f"{report.size_text(size)} from one holder, loopback")
     result = run(options, bench, bench.random_file("file.bin", size), TRANSFER, size)
-    table(bench, result["programs"], "MiB/s", lambda seconds: f"{size / seconds / (1 << 20):.0f}")
+    table(bench, result["programs"], "MiB/s", lambda seconds: report.figure(size / seconds / (1 << 20)))
     return result
 
 
@@ -116,5 +116,5 @@ def small_files(options, bench):
         bench.random_file(f"small/{number // 1000:03}/{number:06}", options.size)
     bench.say(f"{options.files} files of {report.size_text(options.size)} from one holder, loopback")
     result = run(options, bench, folder, SMALL_FILES, options.files)
-    table(bench, result["programs"], "files/s", lambda seconds: f"{options.files / seconds:.0f}")
+    table(bench, result["programs"], "files/s", lambda seconds: report.figure(options.files / seconds))
     return result | {"size": options.size, "files": options.files}

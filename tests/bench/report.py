@@ -20,6 +20,11 @@ def size_text(count):
     return f"{count:.4g} GiB"
 
 
+def figure(value):
+    """As many places as tell something."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def cells(columns, row):
     """`columns`: (title, name, format or function)."""
     return [
