@@ -7,8 +7,6 @@
 
 /* All header lines of one answer together: an endless header ends here. */
 #define HEADERS_SIZE_MAX (64u * KIB)
-/* Bytes that libcurl reads at a time. */
-#define READ_SIZE (256L * 1024L)
 
 enum err http_client_global_init(void)
 {

@@ -9,6 +9,7 @@
 #include "address.h"
 #include "err.h"
 #include "lamport.h"
+#include "rate.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -82,6 +83,8 @@ struct http_transfer_options {
     uint64_t timeout_ms;                /* whole deadline; 0: none but the next */
     uint64_t stall_ms;                  /* ends with ERR_TIMEOUT where fewer than stall_bytes came in this time */
     uint64_t stall_bytes;
+    bool
+        limited; /* its answer's bytes keep to the pool's rate; what they wait for their turn does not count as a stall */
     void *context;
     /*
      * Bytes of a 200 or 206 answer's body.  With a Range asked, the first call comes only after the status was found to
@@ -94,6 +97,8 @@ struct http_transfer_options {
 };
 
 struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, unsigned connections_max);
+/* That the pool's limited transfers keep, together with all others who have it; it must outlive the pool.  NULL: none. */
+void http_pool_set_rate(struct http_pool *pool, struct rate *rate);
 /* Breaks off what is under way without calling back. */
 void http_pool_free(struct http_pool *pool);
 

@@ -6,6 +6,9 @@
 
 #include <curl/curl.h>
 
+/* Bytes that libcurl reads at a time. */
+#define READ_SIZE (256L * 1024L)
+
 /* One libcurl handle and what its answer's headers said. */
 struct http_exchange {
     CURL *easy;

@@ -1,12 +1,31 @@
-/* Many transfers at once. */
+/*
+ * Many transfers at once.
+ *
+ * Where a rate is to be kept, bytes that libcurl hands over take their turn.  Until it comes the transfer is paused, so that
+ * its connection fills up and its sender waits; then libcurl hands over the same bytes again.
+ */
 #include "http_exchange.h"
 #include "limits.h"
 #include "timing.h"
+
+/* Bytes whose turn comes at a time; a rate is not divided more coarsely than that. */
+#define TAKE_MAX (64u * KIB)
+#define TAKES_PER_S 16u
+/* libcurl takes no smaller buffer. */
+#define READ_SIZE_MIN 1024L
+/* Another rate may be set while transfers wait. */
+#define RECONSIDER_MS 100u
+/* Those that wait and those that do not are looked after in turn. */
+#define RESUME_MAX_US 10000u
 
 struct http_transfer {
     struct http_exchange exchange;
     struct http_pool *pool;
     struct http_transfer *previous, *next; /* in the pool's list of running or of idle ones */
+    bool waits;                            /* it is paused */
+    struct http_transfer *waits_behind;    /* who pauses after it in the pool's line */
+    uint64_t turn, taken;                  /* of bytes that wait; taken 0: none do */
+    uint64_t granted;                      /* whose turn has come, and that are still to arrive */
     struct http_transfer_options options;  /* url and body are not kept */
     uint64_t received, started_us, first_byte_us;
     char *error_body; /* ERROR_BODY_MAX + 1 bytes, once there was an error */
@@ -18,6 +37,9 @@ struct http_pool {
     struct lamport *clock;
     const char *user_agent;
     struct http_transfer *running, *idle;
+    struct rate *rate;
+    struct http_transfer *waiting; /* those that are paused, in the order of their turns */
+    struct http_transfer **last;   /* where the next one joins them */
 };
 
 struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, unsigned connections_max)
@@ -28,6 +50,7 @@ struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, u
         return NULL;
     pool->clock = clock;
     pool->user_agent = user_agent;
+    pool->last = &pool->waiting;
     pool->multi = curl_multi_init();
     if (pool->multi == NULL) {
         free(pool);
@@ -36,6 +59,11 @@ struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, u
     /* Too small a cache closes and opens connections for every chunk. */
     (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)connections_max);
     return pool;
+}
+
+void http_pool_set_rate(struct http_pool *pool, struct rate *rate)
+{
+    pool->rate = rate;
 }
 
 static void push(struct http_transfer **list, struct http_transfer *transfer)
@@ -65,11 +93,98 @@ static void transfer_free(struct http_transfer *transfer)
     free(transfer);
 }
 
+/* ---- turns ---- */
+
+static void join_line(struct http_transfer *transfer)
+{
+    struct http_pool *pool = transfer->pool;
+
+    transfer->waits = true;
+    transfer->waits_behind = NULL;
+    *pool->last = transfer;
+    pool->last = &transfer->waits_behind;
+}
+
+static void leave_line(struct http_transfer *transfer)
+{
+    struct http_pool *pool = transfer->pool;
+    struct http_transfer **link = &pool->waiting;
+
+    transfer->waits = false;
+    while (*link != transfer)
+        link = &(*link)->waits_behind;
+    *link = transfer->waits_behind;
+    if (*link == NULL)
+        pool->last = link;
+}
+
+/* What is taken at a time: whole chunks of a fast rate, so that one after another is whole soon, not all late. */
+static uint64_t take_size(const struct http_transfer *transfer, size_t length)
+{
+    uint64_t size = rate_get(transfer->pool->rate) / TAKES_PER_S, left = UINT64_MAX;
+
+    if (transfer->options.range_length > 0)
+        left = transfer->options.range_length - transfer->received;
+    if (size > TAKE_MAX)
+        size = TAKE_MAX;
+    if (size > left)
+        size = left;
+    return size < length ? length : size;
+}
+
+/* Whether these bytes have to wait for their turn; then they are handed over again when it has come. */
+static bool has_to_wait(struct http_transfer *transfer, size_t length)
+{
+    struct rate *rate = transfer->pool->rate;
+    uint64_t now;
+
+    if (!transfer->options.limited || rate == NULL)
+        return false;
+    if (transfer->granted < length) {
+        if (transfer->taken == 0 && rate_get(rate) == 0)
+            return false;
+        now = timing_now_us();
+        if (transfer->taken == 0) {
+            transfer->taken = take_size(transfer, length);
+            transfer->turn = rate_take(rate, transfer->taken, now);
+        }
+        if (rate_wait_us(rate, transfer->turn, now) > 0) {
+            join_line(transfer);
+            return true;
+        }
+        transfer->granted += transfer->taken;
+        transfer->taken = 0;
+    }
+    transfer->granted -= length < transfer->granted ? length : transfer->granted;
+    return false;
+}
+
+/* It moves no more bytes: others may. */
+static void leave_rate(struct http_transfer *transfer)
+{
+    if (transfer->waits)
+        leave_line(transfer);
+    if (transfer->taken + transfer->granted > 0)
+        rate_give_back(transfer->pool->rate, transfer->taken + transfer->granted, timing_now_us());
+    transfer->taken = transfer->granted = 0;
+}
+
+/* What is received at a time: of a slow rate little, so that each has its turn soon. */
+static long read_size(const struct http_pool *pool)
+{
+    uint64_t bytes_s = pool->rate == NULL ? 0 : rate_get(pool->rate), size = bytes_s / 64;
+
+    if (bytes_s == 0 || size > READ_SIZE)
+        return READ_SIZE;
+    return size < READ_SIZE_MIN ? READ_SIZE_MIN : (long)size;
+}
+
 /* Its handle stays for the next transfer. */
 static void make_idle(struct http_transfer *transfer)
 {
     struct http_pool *pool = transfer->pool;
 
+    leave_rate(transfer);
     (void)curl_multi_remove_handle(pool->multi, transfer->exchange.easy);
     http_exchange_tear_down(&transfer->exchange);
     unlink_from(&pool->running, transfer);
@@ -131,8 +246,10 @@ static size_t on_transfer_data(char *bytes, size_t size, size_t count, void *con
     struct http_exchange *exchange = &transfer->exchange;
     size_t length = size * count;
 
-    if (transfer->received == 0)
+    if (transfer->first_byte_us == 0)
         transfer->first_byte_us = timing_now_us() - transfer->started_us;
+    if ((exchange->status == 200 || exchange->status == 206) && has_to_wait(transfer, length))
+        return CURL_WRITEFUNC_PAUSE;
     transfer->received += length;
     if (exchange->status != 200 && exchange->status != 206) {
         if (transfer->received > ANSWER_SIZE_MAX) {
@@ -194,6 +311,8 @@ static bool set_up_transfer(struct http_transfer *transfer)
     code |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_transfer_data);
     code |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     code |= curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    if (options->limited)
+        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, read_size(transfer->pool));
     if (options->stall_ms > 0) {
         uint64_t seconds = (options->stall_ms + 999) / 1000, rate = options->stall_bytes / seconds;
 
@@ -262,11 +381,34 @@ static void complete(struct http_transfer *transfer, CURLcode code)
     transfer->options.on_done(transfer->options.context, &result);
 }
 
+/* Lets those go on whose turn has come; how long to wait for the next one, at most `timeout_ms`. */
+static uint64_t resume_due(struct http_pool *pool, uint64_t timeout_ms)
+{
+    uint64_t end = timing_now_us() + RESUME_MAX_US, now;
+
+    while (pool->waiting != NULL && (now = timing_now_us()) < end) {
+        struct http_transfer *transfer = pool->waiting;
+        uint64_t wait_ms = (rate_wait_us(pool->rate, transfer->turn, now) + 999) / 1000;
+        CURLcode code;
+
+        if (wait_ms > RECONSIDER_MS)
+            wait_ms = RECONSIDER_MS;
+        if (wait_ms > 0)
+            return wait_ms < timeout_ms ? wait_ms : timeout_ms;
+        leave_line(transfer);
+        code = curl_easy_pause(transfer->exchange.easy, CURLPAUSE_CONT); /* hands over, and may pause again */
+        if (code != CURLE_OK)
+            complete(transfer, code);
+    }
+    return pool->waiting != NULL ? 0 : timeout_ms;
+}
+
 enum err http_pool_run(struct http_pool *pool, uint64_t timeout_ms)
 {
     int running, left;
     const CURLMsg *message;
 
+    timeout_ms = resume_due(pool, timeout_ms);
     if (curl_multi_poll(pool->multi, NULL, 0, (int)timeout_ms, NULL) != CURLM_OK ||
         curl_multi_perform(pool->multi, &running) != CURLM_OK)
         return ERR_IO;

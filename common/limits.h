@@ -85,6 +85,13 @@
 /* A holder's error page is read no further than this. */
 #define ERROR_BODY_MAX (16u * KIB)
 
+/* ---- rates ---- */
+
+/* A lower limit is no limit but a stop: others take whoever brings less than 400 bytes a second for dead. */
+#define RATE_MIN (1u * KIB)
+/* Beyond any link; its products with microseconds fit in 64 bits. */
+#define RATE_MAX (UINT64_C(1) << 40)
+
 /* ---- the tracker ---- */
 
 #define HEARTBEAT_DEFAULT_S 10u

@@ -187,7 +187,8 @@ struct peer_status {
     uint64_t files;
     uint64_t sent_bytes;
     uint64_t received_bytes;
-    struct transfer_status *downloads; /* owned by the caller */
+    uint64_t limit_up_bytes_s, limit_down_bytes_s; /* 0: unlimited */
+    struct transfer_status *downloads;             /* owned by the caller */
     size_t download_count;
 };
 char *peer_status_format(const struct peer_status *status);

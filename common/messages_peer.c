@@ -147,6 +147,8 @@ char *peer_status_format(const struct peer_status *status)
     writer_integer(&writer, "files", status->files);
     writer_integer(&writer, "sent_bytes", status->sent_bytes);
     writer_integer(&writer, "received_bytes", status->received_bytes);
+    writer_integer(&writer, "limit_up_bytes_s", status->limit_up_bytes_s);
+    writer_integer(&writer, "limit_down_bytes_s", status->limit_down_bytes_s);
     writer_list(&writer, "downloads", status->downloads, status->download_count, format_transfer);
     return writer_close(&writer);
 }

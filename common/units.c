@@ -1,5 +1,7 @@
 #include "units.h"
 
+#include "limits.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +38,30 @@ bool units_parse_size(const char *text, uint64_t *ret)
         return false;
     *ret = value << shift;
     return true;
+}
+
+enum err units_parse_rate(const char *text, uint64_t *ret, struct why *why)
+{
+    uint64_t value;
+    if (strcmp(text, "unlimited") == 0)
+        value = 0;
+    else if (!units_parse_size(text, &value) || (value != 0 && (value < RATE_MIN || value > RATE_MAX)))
+        return why_set(
+            why, ERR_INVALID,
+            "\"%.40s\" is no rate: it must be bytes a second from 1K to 1T, such as 500K or 10M, or unlimited", text);
+    *ret = value;
+    return ERR_OK;
+}
+
+void units_format_rate(uint64_t bytes_s, char ret_text[static UNITS_TEXT_SIZE])
+{
+    if (bytes_s == 0) {
+        snprintf(ret_text, UNITS_TEXT_SIZE, "unlimited");
+        return;
+    }
+    units_format_size(bytes_s, ret_text);
+    size_t used = strlen(ret_text);
+    snprintf(ret_text + used, UNITS_TEXT_SIZE - used, "/s");
 }
 
 bool units_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret)

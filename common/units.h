@@ -2,17 +2,28 @@
 #ifndef ENXAME_UNITS_H
 #define ENXAME_UNITS_H
 
+#include "err.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define UNITS_TEXT_SIZE 32u
+
 /* A decimal number with an optional K, M, G or T (powers of 1024; either case); no sign, no blanks, no overflow. */
 bool units_parse_size(const char *text, uint64_t *ret);
 
+/*
+ * A rate in bytes a second: a size as above from RATE_MIN to RATE_MAX of limits.h, or "unlimited" or "0", which is 0.  Where
+ * it is none, `why`, which may be NULL, says what it must be.
+ */
+enum err units_parse_rate(const char *text, uint64_t *ret, struct why *why);
+
+/* "1.5 MiB/s", "unlimited". */
+void units_format_rate(uint64_t bytes_s, char ret_text[static UNITS_TEXT_SIZE]);
+
 /* A decimal number from `minimum` to `maximum`. */
 bool units_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
-
-#define UNITS_TEXT_SIZE 32u
 
 /* "0 B", "999 B", "1.5 KiB", "64.0 MiB", "2.0 TiB". */
 void units_format_size(uint64_t bytes, char ret_text[static UNITS_TEXT_SIZE]);

@@ -12,6 +12,8 @@ enum option_id {
     OPTION_NO_TRACKER,
     OPTION_DIR,
     OPTION_CHUNK_SIZE,
+    OPTION_LIMIT_UP,
+    OPTION_LIMIT_DOWN,
     OPTION_COMMAND,
     OPTION_DAEMON,
     OPTION_ADVERTISE,
@@ -31,6 +33,8 @@ static const struct option_row {
     {"--no-tracker", OPTION_NO_TRACKER, false},
     {"--dir", OPTION_DIR, true},
     {"--chunk-size", OPTION_CHUNK_SIZE, true},
+    {"--limit-up", OPTION_LIMIT_UP, true},
+    {"--limit-down", OPTION_LIMIT_DOWN, true},
     {"-c", OPTION_COMMAND, true},
     {"--daemon", OPTION_DAEMON, false},
     {"--advertise", OPTION_ADVERTISE, true},
@@ -54,6 +58,8 @@ const char *arguments_help(void)
            "  --no-tracker           do without one\n"
            "  --dir DIR              where downloads land (default: downloads/<port>)\n"
            "  --chunk-size SIZE      of downloads: 16K to 16M, a power of two, or auto (the default)\n"
+           "  --limit-up RATE        what all uploads together may take: bytes a second, such as 500K or 10M\n"
+           "  --limit-down RATE      the same for downloads; both are unlimited by default\n"
            "  -c COMMAND             run a command and exit with its status; may be repeated\n"
            "  --daemon               no prompt: serve until SIGTERM\n"
            "  --advertise HOST:PORT  the address to register, where others reach this peer at another one\n"
@@ -120,6 +126,14 @@ static enum err set_chunk_size(struct arguments *arguments, const char *value, s
     return ERR_OK;
 }
 
+static enum err set_rate(const char *what, const char *value, uint64_t *ret, struct why *why)
+{
+    struct why cause = {""};
+    if (!units_parse_rate(value, ret, &cause))
+        return ERR_OK;
+    return why_set(why, ERR_INVALID, "%s %s", what, cause.text);
+}
+
 static enum err set_advertise(struct arguments *arguments, const char *value, struct why *why)
 {
     struct why cause = {""};
@@ -149,6 +163,10 @@ static enum err apply(struct arguments *arguments, enum option_id id, const char
         return set_dir(arguments, value, why);
     case OPTION_CHUNK_SIZE:
         return set_chunk_size(arguments, value, why);
+    case OPTION_LIMIT_UP:
+        return set_rate("--limit-up", value, &arguments->limit_up, why);
+    case OPTION_LIMIT_DOWN:
+        return set_rate("--limit-down", value, &arguments->limit_down, why);
     case OPTION_ADVERTISE:
         return set_advertise(arguments, value, why);
     case OPTION_COMMAND:

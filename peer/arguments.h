@@ -10,8 +10,9 @@ struct arguments {
     struct address advertise;
     bool has_advertise;
     char *dir;
-    bool dir_is_default; /* the next free one may be taken */
-    uint64_t chunk_size; /* 0: auto */
+    bool dir_is_default;           /* the next free one may be taken */
+    uint64_t chunk_size;           /* 0: auto */
+    uint64_t limit_up, limit_down; /* bytes/s; 0: unlimited */
     bool no_tracker, no_discover, daemon, verbose;
     /* lists: the arrays are owned, and so are the trackers' texts; the others' are argv's */
     const char **trackers, **allow_hosts, **commands, **paths;

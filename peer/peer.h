@@ -13,6 +13,7 @@
 struct peer {
     struct session own;
     struct signals *signals;
+    struct rate up, down; /* of all uploads, of all downloads */
 
     atomic_int stop_signal; /* the one that ends the run, or hastens its end; 0: none */
     atomic_bool closing;    /* the run is over */

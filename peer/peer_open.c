@@ -94,6 +94,8 @@ static enum err open_server(struct session *session, struct why *why)
 {
     const struct arguments *arguments = session->arguments;
     struct server_options options = {.listen = arguments->listen,
+                                     .up = session->up,
+                                     .down = session->down,
                                      .state = session->state,
                                      .library = session->library,
                                      .clock = session->clock,
@@ -140,6 +142,7 @@ static enum err open_downloads(struct peer *peer)
                                         .trackers = session->trackers,
                                         .clock = session->clock,
                                         .self = session->announced,
+                                        .rate = session->down,
                                         .chunk_size = session->arguments->chunk_size};
     enum err err = downloads_new(&options, &session->downloads);
     if (err)
@@ -161,6 +164,10 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
     session->mode = mode_of(arguments);
     pthread_mutex_init(&peer->lock, NULL);
     (void)timing_condition_init(&peer->stopped);
+    rate_init(&peer->up, arguments->limit_up);
+    rate_init(&peer->down, arguments->limit_down);
+    session->up = &peer->up;
+    session->down = &peer->down;
     why->text[0] = '\0';
     enum err err = open_terminal(session);
     if (!err)
@@ -204,6 +211,8 @@ void peer_close(struct peer *peer)
     listing_clear(&session->listing);
     log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
     terminal_free(session->terminal);
+    rate_destroy(&peer->down);
+    rate_destroy(&peer->up);
     pthread_cond_destroy(&peer->stopped);
     pthread_mutex_destroy(&peer->lock);
 }

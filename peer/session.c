@@ -48,3 +48,13 @@ bool session_share(struct session *session, const char *const *paths, size_t cou
     }
     return result.failed == 0;
 }
+
+void session_limit_up(struct session *session, uint64_t bytes_s)
+{
+    rate_set(session->up, bytes_s, timing_now_us());
+}
+
+void session_limit_down(struct session *session, uint64_t bytes_s)
+{
+    rate_set(session->down, bytes_s, timing_now_us());
+}

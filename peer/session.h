@@ -13,6 +13,7 @@
 #include "downloads.h"
 #include "library.h"
 #include "listing.h"
+#include "rate.h"
 #include "server.h"
 #include "sharing.h"
 #include "terminal.h"
@@ -38,6 +39,7 @@ struct session {
     struct announcer *announcer; /* NULL with --no-tracker */
     struct downloads *downloads;
     struct sharing *sharing;
+    struct rate *up, *down;   /* of all uploads, of all downloads */
     struct address address;   /* where it listens */
     struct address announced; /* what is registered */
 
@@ -61,6 +63,9 @@ bool session_interrupted(struct session *session);
  * where no tracker answers.
  */
 void session_settle(struct session *session);
+/* From now on no more than this goes up, or down, in a second; 0: unlimited. */
+void session_limit_up(struct session *session, uint64_t bytes_s);
+void session_limit_down(struct session *session, uint64_t bytes_s);
 /* Shares paths and says what came of it; false where any of them could not be. */
 bool session_share(struct session *session, const char *const *paths, size_t count);
 

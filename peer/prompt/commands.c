@@ -38,6 +38,8 @@ static const struct command {
      command_cancel, false, COMPLETES_DOWNLOADS},
     {"chunk-size", NULL, "[SIZE|auto]", "show or set it for the next downloads: 16K to 16M", 0, 1, command_chunk_size,
      false, COMPLETES_NOTHING},
+    {"limit", NULL, "[up|down RATE|unlimited]", "show or set what transfers may take: 500K, 10M, ... bytes/s", 0, 2,
+     command_limit, false, COMPLETES_NOTHING},
     {"shared", NULL, "", "what this peer shares", 0, 0, command_shared, false, COMPLETES_NOTHING},
     {"share", NULL, "PATH...", "share files and folders", 1, WORDS_MAX, command_share, false, COMPLETES_PATHS},
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},

@@ -40,7 +40,9 @@ void commands_print_finished(struct session *session, const struct download_repo
                            report->why.text[0] ? report->why.text : err_name(report->err));
         return;
     }
-    char *summary = summary_format(report, 0);
+    /* A limit that was set meanwhile did not hold for all of it. */
+    bool same_limit = rate_unchanged_us(session->down, timing_now_us()) / 1000 >= report->elapsed_ms;
+    char *summary = summary_format(report, same_limit ? rate_get(session->down) : 0);
     terminal_print(session->terminal, "%s", summary ? summary : "");
     free(summary);
 }

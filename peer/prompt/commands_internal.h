@@ -13,13 +13,16 @@ typedef bool command_handler(struct session *session, char *const *words, size_t
 command_handler command_peers, command_search, command_owners, command_status, command_shared;
 command_handler command_download, command_share, command_unshare;
 command_handler command_cancel, command_chunk_size;
-command_handler command_stats, command_verify;
+command_handler command_stats, command_verify, command_limit;
 
 /* Says on standard error what is wrong, and returns false. */
 __attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);
 
 /* Whether `cancel` has something to end and remove. */
 bool command_can_cancel(const struct download_report *report);
+
+/* A line with both rate limits. */
+void command_print_limits(struct session *session);
 
 /* Prints it and frees it; false where memory ran out. */
 bool command_print_table(struct session *session, struct table *table);

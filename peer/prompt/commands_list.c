@@ -300,5 +300,6 @@ bool command_status(struct session *session, char *const *words, size_t count)
     size_t shared = state_count_shares(session->state);
     terminal_print(session->terminal, "downloads  %s\nshared     %zu file%s\n", state_dir(session->state), shared,
                    shared == 1 ? "" : "s");
+    command_print_limits(session);
     return print_downloads(session);
 }

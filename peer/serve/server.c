@@ -144,7 +144,9 @@ static void get_status(void *context, struct http_request *request)
     size_t count = list_downloads(server, &reports);
     struct peer_status status = {.clock = lamport_now(server->options.clock),
                                  .files = state_count_shares(server->options.state),
-                                 .sent_bytes = atomic_load(&server->sent_bytes)};
+                                 .sent_bytes = atomic_load(&server->sent_bytes),
+                                 .limit_up_bytes_s = rate_get(server->options.up),
+                                 .limit_down_bytes_s = rate_get(server->options.down)};
     char *text = NULL;
 
     if (count > ITEMS_MAX)
@@ -189,11 +191,14 @@ static void get_metrics(void *context, struct http_request *request)
                  "# TYPE enxame_peer_request_errors_total counter\nenxame_peer_request_errors_total %llu\n"
                  "# TYPE enxame_peer_sent_bytes_total counter\nenxame_peer_sent_bytes_total %llu\n"
                  "# TYPE enxame_peer_received_bytes_total counter\nenxame_peer_received_bytes_total %llu\n"
+                 "# TYPE enxame_peer_limit_up_bytes_per_second gauge\nenxame_peer_limit_up_bytes_per_second %llu\n"
+                 "# TYPE enxame_peer_limit_down_bytes_per_second gauge\nenxame_peer_limit_down_bytes_per_second %llu\n"
                  "# TYPE enxame_peer_downloads_active gauge\nenxame_peer_downloads_active %zu\n"
                  "# TYPE enxame_peer_files gauge\nenxame_peer_files %zu\n",
                  (unsigned long long)atomic_load(&server->requests), (unsigned long long)atomic_load(&server->errors),
-                 (unsigned long long)atomic_load(&server->sent_bytes), (unsigned long long)received, active,
-                 state_count_shares(server->options.state));
+                 (unsigned long long)atomic_load(&server->sent_bytes), (unsigned long long)received,
+                 (unsigned long long)rate_get(server->options.up), (unsigned long long)rate_get(server->options.down),
+                 active, state_count_shares(server->options.state));
     http_reply_bytes(request, 200, "text/plain; version=0.0.4", length < 0 ? NULL : text,
                      length < 0 ? 1 : (size_t)length);
 }

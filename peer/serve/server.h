@@ -6,6 +6,7 @@
 #include "downloads.h"
 #include "lamport.h"
 #include "library.h"
+#include "rate.h"
 
 struct server;
 
@@ -14,6 +15,7 @@ struct server_options {
     struct state *state;
     struct library *library;
     struct lamport *clock;
+    struct rate *up, *down; /* shown by /v1/status and /metrics */
     const char *const *allow_hosts;
     size_t allow_host_count;
 };

@@ -233,6 +233,7 @@ static enum err run_swarm(struct download *download, struct why *why)
                                     .bans = download->bans,
                                     .clock = download->options->clock,
                                     .self = download->options->self,
+                                    .rate = download->options->rate,
                                     .chunk_size = download->chunk_size};
     struct swarm *swarm;
     enum err err = swarm_new(&options, &swarm);

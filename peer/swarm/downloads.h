@@ -10,6 +10,7 @@
 #include "library.h"
 #include "limits.h"
 #include "part_file.h"
+#include "rate.h"
 #include "tracker_client.h"
 
 struct downloads;
@@ -21,6 +22,7 @@ struct downloads_options {
     struct lamport *clock;
     struct address self; /* never asked for chunks; compared together with the own id */
     uint64_t chunk_size; /* 0: auto */
+    struct rate *rate;   /* that all downloads together keep; may be NULL */
 };
 
 enum err downloads_new(const struct downloads_options *options, struct downloads **ret);

@@ -37,6 +37,7 @@ enum err swarm_new(const struct swarm_options *options, struct swarm **ret)
         swarm_free(swarm);
         return ERR_NOMEM;
     }
+    http_pool_set_rate(swarm->pool, options->rate);
     *ret = swarm;
     return ERR_OK;
 }

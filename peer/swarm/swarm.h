@@ -23,6 +23,7 @@ struct swarm_options {
     struct bans *bans; /* of all downloads */
     struct lamport *clock;
     struct address self; /* never asked */
+    struct rate *rate;   /* of all downloads; may be NULL */
     uint64_t chunk_size; /* wanted; 0: auto.  A holder that only knows coarser layers decides */
 };
 

@@ -183,6 +183,7 @@ static bool start_fetch(struct remote *remote, size_t index, uint64_t now_ms)
     struct fetch *fetch = fetch_take(swarm);
     char url[256];
     struct http_transfer_options options = {.url = url,
+                                            .limited = true,
                                             .stall_ms = STALL_MS,
                                             .stall_bytes = STALL_BYTES,
                                             .context = fetch,

@@ -46,6 +46,7 @@ static void place_and_defaults(void **state)
     assert_int_equal(arguments.tracker_count, 1);
     assert_string_equal(arguments.trackers[0], "127.0.0.1:5000");
     assert_int_equal(arguments.chunk_size, 0);
+    assert_true(arguments.limit_up == 0 && arguments.limit_down == 0);
     assert_int_equal(arguments.path_count, 0);
     assert_false(arguments.daemon || arguments.verbose || arguments.no_tracker || arguments.has_advertise);
     arguments_free(&arguments);
@@ -56,9 +57,9 @@ static void options_may_stand_anywhere_and_have_two_forms(void **state)
     (void)state;
     struct arguments arguments;
     struct why why;
-    char **argv =
-        ARGS("--tracker=a:1", "::1", "-v", "0", "one", "--tracker", "b:2", "-c", "search", "two", "-c", "peers",
-             "--chunk-size", "64k", "--allow-host", "x", "--dir", "d", "--advertise", "[::1]:7", "--", "--three");
+    char **argv = ARGS("--tracker=a:1", "::1", "-v", "0", "one", "--tracker", "b:2", "-c", "search", "two", "-c",
+                       "peers", "--chunk-size", "64k", "--limit-up=64K", "--limit-down", "10M", "--allow-host", "x",
+                       "--dir", "d", "--advertise", "[::1]:7", "--", "--three");
     assert_int_equal(parse(argv, "env:9", &arguments, &why), ARGUMENTS_RUN);
     assert_int_equal(arguments.tracker_count, 2);
     assert_string_equal(arguments.trackers[0], "a:1");
@@ -70,6 +71,8 @@ static void options_may_stand_anywhere_and_have_two_forms(void **state)
     assert_int_equal(arguments.command_count, 2);
     assert_string_equal(arguments.commands[1], "peers");
     assert_int_equal(arguments.chunk_size, 65536);
+    assert_int_equal(arguments.limit_up, 65536);
+    assert_int_equal(arguments.limit_down, 10485760);
     assert_int_equal(arguments.allow_host_count, 1);
     assert_string_equal(arguments.dir, "d");
     assert_false(arguments.dir_is_default);
@@ -107,6 +110,9 @@ static void what_is_wrong_is_said(void **state)
     refused(ARGS("127.0.0.1", "80x"), NULL, "80x", "0 to 65535");
     refused(ARGS("localhost", "80"), NULL, "localhost", "IP address");
     refused(ARGS("1.2.3", "80"), NULL, "1.2.3", "IP address");
+    refused(ARGS("--limit-up", "5", "::", "0"), NULL, "--limit-up \"5\"", "1K");
+    refused(ARGS("--limit-down", "fast", "::", "0"), NULL, "--limit-down \"fast\"", "unlimited");
+    refused(ARGS("--limit-down", "::", "0"), NULL, "--limit-down", "1K");
     refused(ARGS("--chunk-size", "15K", "::", "0"), NULL, "15K", "power of two");
     refused(ARGS("--chunk-size", "8K", "::", "0"), NULL, "8K", "16K to 16M");
     refused(ARGS("--chunk-size", "32M", "::", "0"), NULL, "32M", "16K to 16M");

@@ -130,14 +130,16 @@ static void the_status_lists_downloads(void **state)
     char name[] = "a";
     struct transfer_status download = {
         .name = name, .done_bytes = 3, .rate_bytes_s = 4, .holders = 5, .state = "fetching"};
-    struct peer_status status = {.clock = 1, .files = 2, .downloads = &download, .download_count = 1};
+    struct peer_status status = {
+        .clock = 1, .files = 2, .limit_up_bytes_s = 1024, .downloads = &download, .download_count = 1};
     memset(status.id, 0x11, HASH_SIZE);
     memset(download.content.root, 0x22, HASH_SIZE);
     download.content.size = 9;
     char *text = peer_status_format(&status);
     assert_string_equal(text,
                         "{\"id\":\"1111111111111111111111111111111111111111111111111111111111111111\",\"clock\":1,"
-                        "\"files\":2,\"sent_bytes\":0,\"received_bytes\":0,\"downloads\":[{\"name\":\"a\","
+                        "\"files\":2,\"sent_bytes\":0,\"received_bytes\":0,"
+                        "\"limit_up_bytes_s\":1024,\"limit_down_bytes_s\":0,\"downloads\":[{\"name\":\"a\","
                         "\"root\":\"2222222222222222222222222222222222222222222222222222222222222222\",\"size\":9,"
                         "\"done_bytes\":3,\"rate_bytes_s\":4,\"holders\":5,\"state\":\"fetching\"}]}");
     free(text);

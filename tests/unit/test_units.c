@@ -1,6 +1,9 @@
 #include "test.h"
 
+#include "limits.h"
 #include "units.h"
+
+#include <string.h>
 
 static void sizes_are_read_with_their_letter(void **state)
 {
@@ -106,6 +109,41 @@ static void times_are_shown_in_three_digits(void **state)
     units_format_time(UINT64_MAX, text);
 }
 
+static void rates_are_sizes_within_bounds_or_unlimited(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes_s;
+    } good[] = {{"1K", 1024}, {"1024", 1024}, {"10m", 10485760}, {"1T", RATE_MAX}, {"0", 0}, {"unlimited", 0}};
+    const char *const bad[] = {"", "5", "1023", "2T", "-1K", "1.5M", "fast", "Unlimited", "10MB", "10M/s"};
+    uint64_t value;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        value = 7;
+        assert_int_equal(units_parse_rate(good[i].text, &value, NULL), ERR_OK);
+        assert_true(value == good[i].bytes_s);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct why why = {""};
+        value = 7;
+        assert_int_equal(units_parse_rate(bad[i], &value, &why), ERR_INVALID);
+        assert_true(value == 7);
+        assert_non_null(strstr(why.text, "unlimited"));
+    }
+}
+
+static void rates_are_shown_by_the_second(void **state)
+{
+    (void)state;
+    char text[UNITS_TEXT_SIZE];
+    units_format_rate(0, text);
+    assert_string_equal(text, "unlimited");
+    units_format_rate(1536, text);
+    assert_string_equal(text, "1.5 KiB/s");
+    units_format_rate(UINT64_MAX, text);
+    assert_string_equal(text + strlen(text) - 2, "/s");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +152,8 @@ int main(void)
         cmocka_unit_test(numbers_keep_their_bounds),
         cmocka_unit_test(sizes_are_shown_in_the_largest_fitting_unit),
         cmocka_unit_test(durations_are_shown_in_two_units),
+        cmocka_unit_test(rates_are_sizes_within_bounds_or_unlimited),
+        cmocka_unit_test(rates_are_shown_by_the_second),
         cmocka_unit_test(times_are_shown_in_three_digits),
     };
     return cmocka_run_group_tests_name("units", tests, NULL, NULL);
