@@ -95,8 +95,9 @@ def common_options():
 
 def add_programs(command, kinds, chosen=None):
     chosen = chosen or list(kinds)
+    default = "all" if chosen == list(kinds) else ",".join(chosen)
     command.add_argument("--programs", type=list_of(one_of(list(kinds))), default=chosen, metavar="LIST",
-                         help=f"of {','.join(kinds)} ({'all' if chosen == list(kinds) else ','.join(chosen)})")  # fmt: skip
+                         help=f"of {','.join(kinds)} ({default})")  # fmt: skip
 
 
 def swarm_options():
@@ -183,6 +184,8 @@ def check_binaries(options):
 
 def measure(options):
     check_binaries(options)
+    if options.keep_logs:
+        options.peer_args = ["-v", *options.peer_args]
     with workplace.Workplace(options.work, options.markdown) as bench:
         choose_programs(options, bench)
         result = options.run(options, bench)

@@ -1,5 +1,4 @@
-"""Starts programs, in a namespace or here, reads their lines with the time at which each came, and counts what they cost.
-"""
+"""Starts programs, in a namespace or here, reads their lines, each with its time, and counts what they cost."""
 
 import ctypes
 import os
@@ -33,7 +32,7 @@ def environment(extra=None):
 
 
 def memory_peak_bytes(pid):
-    """The most that a live process had resident; 0 where it is gone.  (rusage would tell of our own before its exec.)"""
+    """The most that a live process had resident; 0 where it is gone.  (rusage would count us, before the exec.)"""
     try:
         text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -65,7 +64,7 @@ class Usage:
 
 
 class Process:
-    """One program.  It dies with us: the kernel sends it `death_signal` when our main thread ends, however that ends."""
+    """One program.  It dies with us: the kernel sends it `death_signal` when our main thread ends, however."""
 
     def __init__(
         self, words, folder, name, *, host=None, lines=False, extra=None, input=False, death_signal=signal.SIGKILL

@@ -41,7 +41,7 @@ def run_once(kind, options, path, digest, work):
     with network.Network(options.congestion) as net:
         uploads = links(options)
         course = swarms.Course(
-            path=path, folder=folder, bin=options.bin, verbose=bool(options.keep_logs),
+            path=path, folder=folder, bin=options.bin,
             tracker=net.add("tracker"),
             seeder=net.add("seeder", options.rate, options.rate),
             leechers=[net.add(f"leecher{number}", up, options.rate) for number, up in enumerate(uploads)],
@@ -125,6 +125,6 @@ def measure(options, bench):
 
 def run(options, bench):
     result = measure(options, bench)
-    bench.table(["program", *(title for title, _, _ in COLUMNS)],
-                [[kind, *report.cells(COLUMNS, one["median"])] for kind, one in result["programs"].items()])  # fmt: skip
+    lines = [[kind, *report.cells(COLUMNS, one["median"])] for kind, one in result["programs"].items()]
+    bench.table(["program", *(title for title, _, _ in COLUMNS)], lines)
     return result

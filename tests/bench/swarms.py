@@ -2,8 +2,8 @@
 
 Each goes through the same steps: prepare() until all that comes before the download is done (programs started, the file
 hashed, everybody known to the tracker); run() gives each leecher's seconds from the common start to its whole file;
-sent() is what the seeder has sent of the file, in bytes; stop() ends all and tells what they cost.  copies() are the files
-that must now equal the original.
+sent() is what the seeder has sent of the file, in bytes; stop() ends all and tells what they cost.  copies() are the
+files that must now equal the original.
 """
 
 import base64
@@ -41,7 +41,6 @@ class Course:
     peer_args: list = dataclasses.field(default_factory=list)
     changes: list = dataclasses.field(default_factory=list)  # of the other program's settings
     piece_bytes: int = 0  # of a torrent
-    verbose: bool = False
 
     def home(self, number):
         """Leecher `number`'s folder."""
@@ -85,7 +84,7 @@ class Enxame(Swarm):
         words = [course.bin / "tracker", "--listen", where, "--db", course.folder / "tracker.db", "--no-discover"]
         tracker = self.start(words, "tracker", course.tracker, lines=True)
         wait_for_line([tracker], r"^tracker listening", READY_S)
-        common = [course.bin / "peer", "--tracker", where, *(["-v"] if course.verbose else []), *course.peer_args]
+        common = [course.bin / "peer", "--tracker", where, *course.peer_args]
         seeder = [*common, "--dir", course.folder / "seeder", "--daemon", course.seeder.address, "0", course.path]
         self.start(seeder, "seeder", course.seeder)
         wait_until(lambda: any(peer["files"] for peer in self._peers()), READY_S, "the seeder's file at the tracker")

@@ -56,10 +56,9 @@ class Workplace:
         """Fails where fewer bytes than that are free here."""
         free = shutil.disk_usage(self.work).free
         if free < size:
-            raise Failed(
-                f"{report.size_text(size)} are needed in {self.work.parent}, and {report.size_text(free)} are free there; "
-                "--work DIR chooses another place"
-            )
+            needed, there = report.size_text(size), report.size_text(free)
+            raise Failed(f"{needed} are needed in {self.work.parent}, where {there} are free; "
+                         "--work DIR chooses another place")  # fmt: skip
 
     def fresh(self, name):
         """An empty folder of that name."""

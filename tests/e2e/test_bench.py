@@ -19,8 +19,8 @@ BENCH = ROOT / "scripts" / "bench"
 pytestmark = pytest.mark.skipif(SANITIZED, reason="it measures plain builds")
 
 
-def bench(*words, timeout_s=60, wrapper=()):
-    return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=timeout_s, check=False)
+def bench(*words, wrapper=(), env=None):
+    return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def figures(tmp_path, command, *words):
@@ -105,10 +105,8 @@ def test_swarm_needs_root_and_says_so():
 def test_a_program_that_is_not_here_is_named_with_its_package(tmp_path):
     few = tmp_path / "bin"
     few.mkdir()
-    done = subprocess.run(
-        [BENCH, "transfer", "--bin", BIN, "--size", "1M", "--runs", "1", "--programs", "enxame,rsync", "--work", tmp_path],
-        capture_output=True, text=True, timeout=60, check=False, env={"PATH": str(few)},
-    )  # fmt: skip
+    words = ["transfer", "--size", "1M", "--runs", "1", "--programs", "enxame,rsync", "--bin", BIN, "--work", tmp_path]
+    done = bench(*words, env={"PATH": str(few)})
     assert done.returncode == 0, done.stderr
     assert "Debian package rsync" in done.stderr and "\nrsync" not in done.stdout
 
@@ -199,5 +197,6 @@ def test_the_bound_of_equal_links_is_one_copy_and_slow_uploads_raise_it():
 def test_tables_and_medians():
     assert report.medians([{"a": 3, "b": [1]}, {"a": 1, "b": []}, {"a": 2, "b": []}]) == {"a": 2}
     assert report.table(["x", "y"], [["long", "1"]]).splitlines() == ["x     y", "long  1"]
-    assert report.table(["x", "y"], [["long", "1"]], True).splitlines() == ["| x    | y |", "| ---- | -: |", "| long | 1 |"]
+    marked = report.table(["x", "y"], [["long", "1"]], True)
+    assert marked.splitlines() == ["| x    | y |", "| ---- | -: |", "| long | 1 |"]
     assert [report.size_text(size) for size in (0, 512, 65536, 3 << 29)] == ["-", "512 B", "64 KiB", "1.5 GiB"]
