@@ -23,6 +23,7 @@ import workplace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 POWERS = " KMG"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DESCRIPTION = """Measures Enxame against other programs.  Each command runs all programs in turns, several times, checks
 every byte that was fetched, and prints the medians.  docs/BENCHMARKS.md holds what it found, and how to read it."""
 
@@ -194,6 +195,13 @@ def measure(options):
             options.json.write_text(json.dumps(whole, indent=1) + "\n")
 
 
+def leave(number, _):
+    """Ends with all that is to be cleaned up; further signals do not disturb that."""
+    for one in SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main():
     options = parser().parse_args()
     fault = usage_fault(options)
@@ -201,8 +209,9 @@ def main():
         print(f"scripts/bench: {fault}", file=sys.stderr)
         return 2
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's, for instance
+            signal.signal(number, leave)
     try:
         if options.command == "refresh":
             return refresh.run(options)
@@ -210,6 +219,4 @@ def main():
     except (process.Failed, network.NetworkError) as problem:
         print(f"scripts/bench: {problem}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0

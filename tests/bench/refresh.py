@@ -27,12 +27,16 @@ def made(arguments, options):
         return machine_table(options) + "\n"
     words = arguments.split()
     more = ["--bin", str(options.bin)] if options.bin else []
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words, *more, "--markdown"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode != 0:
+    command = [sys.executable, str(SCRIPT), *words, *more, "--markdown"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            shown, _ = running.communicate()
+        except BaseException:
+            running.terminate()  # it has to clean up, too
+            raise
+    if running.returncode != 0:
         raise Failed(f"scripts/bench {arguments} failed; its table stays as it was")
-    return f"```sh\nscripts/bench {arguments}\n```\n\n{done.stdout.strip()}\n"
+    return f"```sh\nscripts/bench {arguments}\n```\n\n{shown.strip()}\n"
 
 
 def run(options):

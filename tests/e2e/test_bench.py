@@ -139,7 +139,7 @@ def test_swarm_measures_and_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_swarm_that_is_interrupted_leaves_nothing_behind(tmp_path, number):
     before = namespaces()
     words = ["swarm", "--leechers", "2", "--size", "64M", "--rate", "1M", "--programs", "enxame"]
@@ -154,10 +154,10 @@ def test_a_swarm_that_is_interrupted_leaves_nothing_behind(tmp_path, number):
     finally:
         running.kill()
         running.wait()
-    assert status == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert status == (-number if number == signal.SIGKILL else 128 + number)
     wait_until(lambda: not processes_below(tmp_path), what="the end of all programs")
     wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert list(tmp_path.iterdir()) == []
 
 
