@@ -59,8 +59,8 @@ def compare(rows, kinds):
     return programs
 
 
-def run(options, bench, source, kinds, count):
-    """The whole of it: `count` bytes or files are fetched; returns what goes into the JSON."""
+def run(options, bench, source, kinds):
+    """All programs in turns, `runs` times; each one's figures."""
     expected = digest(source)
     prepared = {}
     rows = {name: [] for name in options.programs}
@@ -81,13 +81,12 @@ def run(options, bench, source, kinds, count):
                 target = options.keep_logs / log.parent.name
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copy(log, target)
-    programs = compare(rows, kinds)
-    return {"size": count, "programs": programs}
+    return compare(rows, kinds)
 
 
 def table(bench, programs, rate_title, rate):
     """`rate`: seconds to a cell."""
-    head = ["program", "measured", "median s", rate_title, "Enxame is", "its CPU s", "holder's CPU s", "its RSS"]
+    head = ["program", "measured", "median s", rate_title, "Enxame's rate", "its CPU s", "holder's CPU s", "its RSS"]
     lines = []
     for name, one in programs.items():
         median = one["median"]
@@ -104,9 +103,9 @@ def transfer(options, bench):
     size = options.size
     bench.needs_room(2 * size)
     bench.say(f"{report.size_text(size)} from one holder, loopback")
-    result = run(options, bench, bench.random_file("file.bin", size), TRANSFER, size)
-    table(bench, result["programs"], "MiB/s", lambda seconds: report.figure(size / seconds / (1 << 20)))
-    return result
+    programs = run(options, bench, bench.random_file("file.bin", size), TRANSFER)
+    table(bench, programs, "MiB/s", lambda seconds: report.figure(size / seconds / (1 << 20)))
+    return {"size": size, "programs": programs}
 
 
 def small_files(options, bench):
@@ -115,6 +114,6 @@ def small_files(options, bench):
     for number in range(options.files):
         bench.random_file(f"small/{number // 1000:03}/{number:06}", options.size)
     bench.say(f"{options.files} files of {report.size_text(options.size)} from one holder, loopback")
-    result = run(options, bench, folder, SMALL_FILES, options.files)
-    table(bench, result["programs"], "files/s", lambda seconds: report.figure(options.files / seconds))
-    return result | {"size": options.size, "files": options.files}
+    programs = run(options, bench, folder, SMALL_FILES)
+    table(bench, programs, "files/s", lambda seconds: report.figure(options.files / seconds))
+    return {"size": options.size, "files": options.files, "programs": programs}

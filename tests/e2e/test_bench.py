@@ -1,5 +1,6 @@
 """scripts/bench: its words, small runs of it with our own programs alone, and that nothing is left behind."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -9,11 +10,12 @@ import sys
 
 import pytest
 
-from programs import BIN, ROOT, SANITIZED, wait_until
+from programs import BIN, ROOT, SANITIZED, random_file, wait_until
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import report  # noqa: E402
 import swarm  # noqa: E402
+import torrent  # noqa: E402
 
 BENCH = ROOT / "scripts" / "bench"
 pytestmark = pytest.mark.skipif(SANITIZED, reason="it measures plain builds")
@@ -192,6 +194,16 @@ def test_the_bound_of_equal_links_is_one_copy_and_slow_uploads_raise_it():
     best = swarm.bound_s(64 << 20, 100e6, [100e6] * 8)
     assert best == pytest.approx((64 << 20) * 8 / 100e6)
     assert swarm.bound_s(64 << 20, 100e6, [100e6, 25e6] * 4) / best == pytest.approx(4 / 3)
+
+
+def test_torrents_are_what_libtorrent_reads(tmp_path):
+    libtorrent = pytest.importorskip("libtorrent")
+    path = random_file(tmp_path / "some.bin", 100_000)
+    encoded = torrent.make(path, "http://192.0.2.1/announce", 1 << 14)
+    read = libtorrent.torrent_info(libtorrent.bdecode(encoded))
+    assert (read.name(), read.total_size(), read.num_pieces()) == ("some.bin", 100_000, 7)
+    last = path.read_bytes()[6 << 14 :]
+    assert read.hash_for_piece(6) == hashlib.sha1(last, usedforsecurity=False).digest()
 
 
 def test_tables_and_medians():
