@@ -206,6 +206,16 @@ enum err files_write_atomically(int folder_fd, const char *name, const void *byt
     return err;
 }
 
+enum err files_rename_new(int from_fd, const char *from, int to_fd, const char *to)
+{
+    if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
+        return ERR_OK;
+    /* A file system without that knows links. */
+    if (errno == EINVAL && linkat(from_fd, from, to_fd, to, 0) == 0)
+        return unlinkat(from_fd, from, 0) == 0 ? ERR_OK : err_from_errno(errno);
+    return errno == EXDEV ? ERR_CONFLICT : err_from_errno(errno);
+}
+
 enum err files_read(int folder_fd, const char *name, size_t maximum, char **ret_bytes, size_t *ret_length)
 {
     *ret_bytes = NULL;

@@ -116,6 +116,11 @@
 #define DOWNLOADS_OPEN_MAX 64u
 /* Small contents in one POST /v1/batch: an answer of at most ITEMS_MAX of these. */
 #define BATCH_CONTENT_MAX (256u * KIB)
+/* Files of one job (`download folder/`): about 100 MiB of memory.  Their names together, as each may have NAME_SIZE_MAX. */
+#define JOB_FILES_MAX 1000000u
+#define JOB_NAMES_MAX (256u * MIB)
+/* Other contents that a tracker offers for names of one job: a person is to choose among them. */
+#define JOB_CHOICES_MAX 10000u
 /* Batches that a peer sends at a time: each keeps the paths of its files in memory, a quarter of a MiB as a rule. */
 #define BATCHES_MAX 128u
 /* Lines of one prompt command. */

@@ -44,7 +44,9 @@ static void on_finished(void *context, const struct download_report *report)
 {
     struct peer *peer = context;
     struct session *session = &peer->own;
-    if (session->mode == SESSION_DAEMON) {
+    if (report->of_job) {
+        jobs_wake(session->jobs);
+    } else if (session->mode == SESSION_DAEMON) {
         if (report->state == DOWNLOAD_DONE)
             log_info("%s %s", report->is_repair ? "repaired" : "downloaded", report->name);
         else if (report->state == DOWNLOAD_CANCELLED)
@@ -53,6 +55,20 @@ static void on_finished(void *context, const struct download_report *report)
             log_warn("download of %s failed: %s", report->name, report->why.text);
     } else if (session->mode == SESSION_PROMPT) {
         commands_print_finished(session, report);
+        watcher_kick(session->watcher);
+    }
+}
+
+/* On a job's thread. */
+static void on_job_finished(void *context, const struct job_report *report)
+{
+    struct peer *peer = context;
+    struct session *session = &peer->own;
+    if (session->mode == SESSION_DAEMON) {
+        log_info("downloaded %llu of the %llu files of %s", (unsigned long long)report->totals.done_files,
+                 (unsigned long long)report->totals.files, report->title);
+    } else if (session->mode == SESSION_PROMPT) {
+        (void)commands_print_job(session, report);
         watcher_kick(session->watcher);
     }
 }
@@ -134,6 +150,21 @@ static enum err open_announcer(struct session *session)
     return announcer_start(&options, &session->announcer);
 }
 
+static enum err open_jobs(struct peer *peer)
+{
+    struct session *session = &peer->own;
+    struct jobs_options options = {.state = session->state,
+                                   .library = session->library,
+                                   .trackers = session->trackers,
+                                   .clock = session->clock,
+                                   .downloads = session->downloads,
+                                   .self = session->announced};
+    enum err err = jobs_new(&options, &session->jobs);
+    if (!err)
+        jobs_set_finished(session->jobs, on_job_finished, peer);
+    return err;
+}
+
 static enum err open_downloads(struct peer *peer)
 {
     struct session *session = &peer->own;
@@ -147,6 +178,9 @@ static enum err open_downloads(struct peer *peer)
     enum err err = downloads_new(&options, &session->downloads);
     if (err)
         return err;
+    err = open_jobs(peer);
+    if (err)
+        return err;
     downloads_set_finished(session->downloads, on_finished, peer);
     server_set_downloads(session->server, session->downloads);
     session->sharing = sharing_new(session->library);
@@ -154,7 +188,7 @@ static enum err open_downloads(struct peer *peer)
         return ERR_NOMEM;
     if (session->mode == SESSION_DAEMON)
         return ERR_OK;
-    return watcher_start(session->terminal, session->sharing, session->downloads, &session->watcher);
+    return watcher_start(session->terminal, session->sharing, session->downloads, session->jobs, &session->watcher);
 }
 
 enum err peer_open(struct peer *peer, const struct arguments *arguments, struct why *why)
@@ -195,7 +229,9 @@ void peer_close(struct peer *peer)
     watcher_stop(session->watcher);
     if (session->server)
         server_set_downloads(session->server, NULL); /* requests may still come */
+    jobs_stop(session->jobs);
     downloads_free(session->downloads);
+    jobs_free(session->jobs);
     announcer_stop(session->announcer);
     server_stop(session->server);
     library_stop(session->library);

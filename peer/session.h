@@ -11,6 +11,7 @@
 #include "announcer.h"
 #include "arguments.h"
 #include "downloads.h"
+#include "jobs.h"
 #include "library.h"
 #include "listing.h"
 #include "rate.h"
@@ -38,6 +39,7 @@ struct session {
     struct trackers *trackers;   /* empty with --no-tracker */
     struct announcer *announcer; /* NULL with --no-tracker */
     struct downloads *downloads;
+    struct jobs *jobs;
     struct sharing *sharing;
     struct rate *up, *down;   /* of all uploads, of all downloads */
     struct address address;   /* where it listens */

@@ -331,3 +331,26 @@ enum err tracker_holders(struct tracker_client *client, const uint8_t root[stati
         drop_unbelievable(ret, &tracker);
     return err;
 }
+
+enum err tracker_holders_of_many(struct tracker_client *client, const struct content *contents, size_t count,
+                                 struct holders_answer *ret, struct why *why)
+{
+    /* The list is only read. */
+    const struct contents_request request = {.items = (struct content *)(uintptr_t)contents, .count = count};
+    struct http_call call = {.method = "POST"}; /* a question: the secret stays here */
+    struct http_answer answer = {0};
+    memset(ret, 0, sizeof *ret);
+    char *body = contents_request_format(&request);
+    if (!body)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    call.body = body;
+    enum err err = call_any(client, &call, "/v1/holders", &answer, why);
+    free(body);
+    if (err)
+        return err;
+    struct address tracker = answer.from;
+    err = parsed(&answer, holders_answer_parse(answer.body, answer.length, ret, why), why);
+    for (size_t i = 0; !err && i < ret->count; i++)
+        drop_unbelievable(&ret->items[i], &tracker);
+    return err;
+}

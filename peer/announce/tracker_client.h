@@ -52,5 +52,11 @@ enum err tracker_search(struct tracker_client *client, const char *pattern, cons
  */
 enum err tracker_holders(struct tracker_client *client, const uint8_t root[static HASH_SIZE], const uint64_t *size,
                          size_t limit, struct content_holders *ret, struct why *why);
+/*
+ * The holders of at most ITEMS_MAX contents, in the order asked; those that nobody holds are left out, and where the answer
+ * is full the last ones are, too: whoever wants all asks again for those behind the last one answered.
+ */
+enum err tracker_holders_of_many(struct tracker_client *client, const struct content *contents, size_t count,
+                                 struct holders_answer *ret, struct why *why);
 
 #endif

@@ -104,15 +104,16 @@ static void forget_downloads(struct library *library, const char *name, const st
 {
     struct download_row *rows = NULL;
     size_t count = 0;
-    if (state_list_downloads(library->state, &rows, &count))
-        return;
-    for (size_t i = 0; i < count; i++) {
-        bool meant = name ? strcmp(rows[i].name, name) == 0 : content_equal(&rows[i].content, content);
-        if (rows[i].done && meant)
-            state_forget_download(library->state, rows[i].number);
-        download_row_free(&rows[i]);
+    uint64_t after = 0;
+    while (!state_list_downloads(library->state, true, after, LIBRARY_BATCH, &rows, &count) && count > 0) {
+        after = rows[count - 1].number;
+        for (size_t i = 0; i < count; i++) {
+            if (name ? strcmp(rows[i].name, name) == 0 : content_equal(&rows[i].content, content))
+                state_forget_download(library->state, rows[i].number);
+            download_row_free(&rows[i]);
+        }
+        free(rows);
     }
-    free(rows);
 }
 
 /* The next row to be dropped; the caller frees it. */
@@ -184,6 +185,27 @@ enum err library_add_finished(struct library *library, const char *path, const c
     if (err)
         log_warn("%s: its hashes cannot be kept: %s", path, err_name(err));
     return put(library, path, name, &hashed->content, &stamp);
+}
+
+enum err library_add_landed(struct library *library, const struct landed *files, size_t count)
+{
+    enum err first = ERR_OK;
+    state_begin(library->state);
+    for (size_t i = 0; i < count; i++) {
+        const struct landed *file = &files[i];
+        /* The texts are only read. */
+        struct share share = {.path = (char *)(uintptr_t)file->path,
+                              .name = (char *)(uintptr_t)file->name,
+                              .content = file->hashed.content,
+                              .stamp = file->stamp,
+                              .complete = true};
+        enum err err_hash = state_save_hash(library->state, file->path, &file->stamp, &file->hashed);
+        enum err err_row = state_add_done(library->state, &file->hashed.content, file->name, file->path);
+        enum err err_share = state_put_share(library->state, &share);
+        first = first ? first : err_hash ? err_hash : err_row ? err_row : err_share;
+    }
+    enum err err = state_commit(library->state);
+    return first ? first : err;
 }
 
 void library_drop(struct library *library, const char *path, const char *name)

@@ -58,6 +58,18 @@ enum err library_unshare(struct library *library, const char *name, const struct
 /* For downloads: an unfinished one, then the finished file, whose hashes are known. */
 enum err library_add_part(struct library *library, const char *path, const char *name, const struct content *content);
 enum err library_add_finished(struct library *library, const char *path, const char *name, const struct hashed *hashed);
+/*
+ * Many files at once that were downloaded together: their hashes are kept, they are recorded as finished downloads, and shared.
+ * After an error (the first is returned) they are shared where that was possible, but perhaps not any more at the next start.
+ * Without the news of them, which library_tell() tells when it pays.
+ */
+struct landed {
+    const char *path, *name;
+    struct stamp stamp; /* read when the file was at its place */
+    struct hashed hashed;
+};
+enum err library_add_landed(struct library *library, const struct landed *files, size_t count);
+void library_tell(struct library *library);
 void library_drop(struct library *library, const char *path, const char *name);
 /* Of a download that is given up: what somebody shares from that path in the meantime stays. */
 void library_drop_part(struct library *library, const char *path, const char *name, const struct content *content);

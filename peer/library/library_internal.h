@@ -38,8 +38,6 @@ struct library {
 /* Begins and ends a call that library_free() waits for; false where the library is ending. */
 bool library_enter(struct library *library);
 void library_leave(struct library *library);
-/* Calls the listener. */
-void library_tell(struct library *library);
 
 /* ---- the thread (library_watch.c) ---- */
 

@@ -295,20 +295,21 @@ static void note_download(struct library *library, const struct download_row *ro
         log_warn("%s: %s", row->target, reason_of(err));
 }
 
+/* A page of rows: what is known is shared in one transaction. */
 static enum err share_rows(struct library *library, const struct download_row *rows, size_t count, bool hash)
 {
     struct intake_item *items = calloc(count + 1, sizeof *items);
     const struct download_row **origins = calloc(count + 1, sizeof(const struct download_row *));
     size_t left = 0;
+    state_begin(library->state);
     for (size_t i = 0; items && origins && i < count; i++) {
-        if (!rows[i].done)
-            continue;
         /* Borrowed texts: these items are not freed. */
         items[left] = (struct intake_item){
             .path = rows[i].target, .name = rows[i].name, .expected = rows[i].content, .is_expected = true};
         origins[left] = &rows[i];
         left += share_download(library, &rows[i], &items[left]);
     }
+    state_commit(library->state);
     enum err err = items && origins ? ERR_OK : ERR_NOMEM;
     library_tell(library);
     if (hash && left > 0)
@@ -324,14 +325,20 @@ enum err library_share_downloads(struct library *library, bool hash)
 {
     struct download_row *rows = NULL;
     size_t count = 0;
+    uint64_t after = 0;
+    enum err err;
     if (!library_enter(library))
         return ERR_CANCELLED;
-    enum err err = state_list_downloads(library->state, &rows, &count);
-    if (!err)
-        err = share_rows(library, rows, count, hash);
-    while (count > 0)
-        download_row_free(&rows[--count]);
-    free(rows);
+    do {
+        err = state_list_downloads(library->state, true, after, LIBRARY_BATCH, &rows, &count);
+        if (count > 0)
+            after = rows[count - 1].number;
+        if (!err && count > 0)
+            err = share_rows(library, rows, count, hash);
+        for (size_t i = 0; i < count; i++)
+            download_row_free(&rows[i]);
+        free(rows);
+    } while (!err && count > 0 && !atomic_load(&library->stop));
     library_leave(library);
     return err;
 }

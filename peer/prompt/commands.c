@@ -31,8 +31,8 @@ static const struct command {
     {"search", "files", "[PATTERN]", "find files; * and ? stand for any letters", 0, WORDS_MAX, command_search, true,
      COMPLETES_NAMES},
     {"owners", NULL, "NAME|#|ROOT", "who has a file", 1, 1, command_owners, true, COMPLETES_NAMES},
-    {"download", "get", "NAME|#|ROOT [as PATH]", "fetch a file from all who have it", 1, 3, command_download, true,
-     COMPLETES_NAMES},
+    {"download", "get", "NAME|#|ROOT|PATTERN|FOLDER/ [as PATH]", "fetch a file, or many, from all who have them", 1, 3,
+     command_download, true, COMPLETES_NAMES},
     {"status", NULL, "", "this peer and its downloads", 0, 0, command_status, false, COMPLETES_NOTHING},
     {"cancel", NULL, "#|NAME|all", "end a download and remove what it fetched; # as status shows it", 1, 1,
      command_cancel, false, COMPLETES_DOWNLOADS},
@@ -215,6 +215,18 @@ static void offer_downloads(struct session *session, struct candidates *candidat
     free(reports);
 }
 
+static void offer_jobs(struct session *session, struct candidates *candidates)
+{
+    struct job_report *reports = NULL;
+    size_t count = 0;
+    if (jobs_list(session->jobs, &reports, &count))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (!job_state_is_over(reports[i].state))
+            offer(candidates, reports[i].title);
+    free(reports);
+}
+
 static void offer_paths(struct session *session, struct candidates *candidates)
 {
     const char *base = names_base(candidates->text);
@@ -250,6 +262,8 @@ static void offer_arguments(struct session *session, const struct command *comma
         offer_shared(session, candidates);
     if (command->completes == COMPLETES_DOWNLOADS)
         offer_downloads(session, candidates);
+    if (command->completes == COMPLETES_DOWNLOADS)
+        offer_jobs(session, candidates);
 }
 
 size_t commands_complete(void *context, const char *line, const char *text, char **ret_texts, size_t capacity)

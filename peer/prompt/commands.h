@@ -12,5 +12,7 @@ size_t commands_complete(void *context, const char *line, const char *text, char
 
 /* Says how a download ended.  Any thread. */
 void commands_print_finished(struct session *session, const struct download_report *report);
+/* The same of a job; true where all its files are here. */
+bool commands_print_job(struct session *session, const struct job_report *report);
 
 #endif

@@ -100,10 +100,21 @@ bool command_download(struct session *session, char *const *words, size_t count)
     struct why why = {""};
     uint64_t number = 0;
     if (count == 3 || (count == 4 && strcmp(words[2], "as") != 0))
-        return command_fail(session, "usage: download NAME|#|ROOT [as PATH]  (names with blanks need quotes)");
-    if (!command_resolve(session, words[1], &file))
-        return false;
+        return command_fail(session,
+                            "usage: download NAME|#|ROOT|PATTERN|FOLDER/ [as PATH]  (names with blanks need quotes)");
     char *target = count == 4 ? command_expand(words[3]) : NULL;
+    bool single = true;
+    if (command_means_many(words[1]) && (target || count < 4)) {
+        bool all = command_download_many(session, words[1], target, &single);
+        if (!single) {
+            free(target);
+            return all;
+        }
+    }
+    if (!command_resolve(session, words[1], &file)) {
+        free(target);
+        return false;
+    }
     struct download_request request = {.content = file.content, .name = file.name, .target = target};
     enum err err = count == 4 && !target ? why_set(&why, ERR_NOMEM, "out of memory")
                                          : downloads_start(session->downloads, &request, &number, &why);

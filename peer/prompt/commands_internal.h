@@ -36,6 +36,16 @@ void command_short_root(const struct content *content, char ret_text[static ROOT
  */
 bool command_resolve(struct session *session, const char *word, struct listing_row *ret);
 
+/* Whether a word means many files: a pattern, or the beginning of names that ends with '/'. */
+bool command_means_many(const char *word);
+/*
+ * Fetches all files that a word means into `folder` (NULL: DIR).  False where any of them did not come, which has been said
+ * then.  Where the word is the very name of one file, *ret_single is set, and nothing was done.
+ */
+bool command_download_many(struct session *session, const char *word, const char *folder, bool *ret_single);
+/* The user's choice among contents of one name, or, in a script, a refusal that lists them; `*ret` is one of them. */
+bool command_choose(struct session *session, const char *word, const struct listing *matches, struct listing_row *ret);
+
 /* With "~" for the home folder in front; the caller frees it.  NULL: out of memory. */
 char *command_expand(const char *path);
 /* The same, and a relative path below the folder where the user is: of a file that is read or written for the user. */

@@ -258,27 +258,79 @@ static void print_tracker(struct session *session)
                        status.trouble.text[0] ? ": " : "", status.trouble.text);
 }
 
-static bool print_downloads(struct session *session)
+/* What the rows of downloads and jobs have in common. */
+struct status_row {
+    const char *number, *state, *name;
+    uint64_t done_bytes, size, rate_bytes_s;
+    size_t holders;
+};
+
+static void add_status(struct table *table, const struct status_row *row)
+{
+    char done[UNITS_TEXT_SIZE], size[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE], holders[24];
+    units_format_size(row->done_bytes, done);
+    units_format_size(row->size, size);
+    units_format_size(row->rate_bytes_s, rate);
+    table_add(table, (const char *[]){row->number, row->state, done, size, rate, number_text(row->holders, holders),
+                                      row->name});
+}
+
+static size_t add_downloads(struct session *session, struct table *table)
 {
     struct download_report *reports = NULL;
-    size_t count = 0;
+    size_t count = 0, rows = 0;
+    char number[24];
     if (downloads_list(session->downloads, &reports, &count))
-        return command_fail(session, "out of memory");
-    static const char *const heads[] = {">#", "STATE", ">DONE", ">SIZE", ">RATE", ">HOLDERS", "NAME"};
-    struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
+        return 0;
     for (size_t i = 0; i < count; i++) {
         const struct download_report *report = &reports[i];
-        char number[24], done[UNITS_TEXT_SIZE], size[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE], holders[24];
-        units_format_size(report->done_bytes, done);
-        units_format_size(report->content.size, size);
-        units_format_size(report->rate_bytes_s, rate);
-        if (table)
-            table_add(table, (const char *[]){number_text(report->number, number), download_state_name(report->state),
-                                              done, size, rate, number_text(report->holders, holders), report->name});
+        if (!report->of_job) {
+            rows++;
+            add_status(table, &(struct status_row){.number = number_text(report->number, number),
+                                                   .state = download_state_name(report->state),
+                                                   .name = report->name,
+                                                   .done_bytes = report->done_bytes,
+                                                   .size = report->content.size,
+                                                   .rate_bytes_s = report->rate_bytes_s,
+                                                   .holders = report->holders});
+        }
         download_report_free(&reports[i]);
     }
     free(reports);
-    if (count > 0)
+    return rows;
+}
+
+static size_t add_jobs(struct session *session, struct table *table)
+{
+    struct job_report *reports = NULL;
+    size_t count = 0;
+    char number[24], name[NAME_SIZE_MAX + 64];
+    if (jobs_list(session->jobs, &reports, &count))
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct job_report *report = &reports[i];
+        snprintf(number, sizeof number, "j%llu", (unsigned long long)report->number);
+        snprintf(name, sizeof name, "%s (%llu of %llu files)", report->title,
+                 (unsigned long long)report->totals.done_files, (unsigned long long)report->totals.files);
+        add_status(table, &(struct status_row){.number = number,
+                                               .state = job_state_name(report->state),
+                                               .name = name,
+                                               .done_bytes = report->totals.done_bytes,
+                                               .size = report->totals.bytes,
+                                               .rate_bytes_s = report->rate_bytes_s,
+                                               .holders = report->holders});
+    }
+    free(reports);
+    return count;
+}
+
+static bool print_downloads(struct session *session)
+{
+    static const char *const heads[] = {">#", "STATE", ">DONE", ">SIZE", ">RATE", ">HOLDERS", "NAME"};
+    struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
+    if (!table)
+        return command_fail(session, "out of memory");
+    if (add_downloads(session, table) + add_jobs(session, table) > 0)
         return command_print_table(session, table);
     table_free(table);
     return true;

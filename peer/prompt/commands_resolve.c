@@ -173,7 +173,7 @@ static void show_choices(struct session *session, const struct listing *matches)
     }
 }
 
-static bool choose(struct session *session, const char *word, const struct listing *matches, struct listing_row *ret)
+bool command_choose(struct session *session, const char *word, const struct listing *matches, struct listing_row *ret)
 {
     if (matches->count == 1)
         return take(&matches->rows[0], ret);
@@ -232,7 +232,7 @@ bool command_resolve(struct session *session, const char *word, struct listing_r
     else if (matches.count == 0)
         (void)command_fail(session, "nobody has \"%s\"; \"search\" lists what there is", word);
     else
-        ok = choose(session, word, &matches, ret);
+        ok = command_choose(session, word, &matches, ret);
     listing_clear(&matches);
     return ok;
 }

@@ -10,7 +10,7 @@
 
 bool command_can_cancel(const struct download_report *report)
 {
-    return report->state != DOWNLOAD_DONE && report->state != DOWNLOAD_CANCELLED;
+    return !report->of_job && report->state != DOWNLOAD_DONE && report->state != DOWNLOAD_CANCELLED;
 }
 
 /* The downloads that a word means. */
@@ -97,10 +97,31 @@ static bool await_cancelled(struct session *session, uint64_t number)
     return cancelled;
 }
 
+/* Jobs of this number ("j1") or title, or all; how many there were. */
+static size_t cancel_jobs(struct session *session, const char *word)
+{
+    struct job_report *reports = NULL;
+    size_t count = 0, cancelled = 0;
+    if (jobs_list(session->jobs, &reports, &count))
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "j%llu", (unsigned long long)reports[i].number);
+        bool is_meant = strcmp(word, number) == 0 || strcmp(word, reports[i].title) == 0 || strcmp(word, "all") == 0;
+        if (is_meant && !job_state_is_over(reports[i].state))
+            cancelled += jobs_cancel(session->jobs, reports[i].number) == ERR_OK;
+    }
+    free(reports);
+    return cancelled;
+}
+
 bool command_cancel(struct session *session, char *const *words, size_t count)
 {
     (void)count;
     struct chosen chosen;
+    /* Of a job what is finished stays; its end says how much that is. */
+    if (cancel_jobs(session, words[1]) > 0 && strcmp(words[1], "all") != 0)
+        return true;
     bool ok = choose(session, words[1], &chosen);
     for (size_t i = 0; i < chosen.count && ok; i++)
         /* Errors show in the report. */

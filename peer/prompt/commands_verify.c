@@ -237,10 +237,10 @@ static void look_at_downloads(struct verification *run)
 {
     struct download_row *rows = NULL;
     size_t count = 0;
-    if (state_list_downloads(run->session->state, &rows, &count))
+    if (state_list_downloads(run->session->state, false, 0, SIZE_MAX, &rows, &count))
         run->failed = true;
     for (size_t i = 0; i < count; i++) {
-        bool meant = !rows[i].done && is_meant(run, rows[i].name, &rows[i].content);
+        bool meant = is_meant(run, rows[i].name, &rows[i].content);
         if (meant && rows[i].is_repair) {
             say(run, "damaged", rows[i].name, "known before, and not repaired yet");
             run->known++;

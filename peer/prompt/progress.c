@@ -109,3 +109,28 @@ void progress_format_download(const struct download_report *report, unsigned wid
                                 .hide_rate = !running};
     progress_format(&progress, width, ret_text, capacity);
 }
+
+void progress_format_job(const struct job_report *report, unsigned width, char *ret_text, size_t capacity)
+{
+    const struct job_totals *totals = &report->totals;
+    char tail[128];
+    bool running = report->state == JOB_RUNNING;
+    /* Bytes that came for files that are not yet at their places count, too. */
+    uint64_t done = totals->here_bytes + report->received_bytes;
+    if (done < totals->done_bytes)
+        done = totals->done_bytes;
+    int used = snprintf(tail, sizeof tail, "%llu of %llu%s files, ", (unsigned long long)totals->done_files,
+                        (unsigned long long)totals->files, report->sealed ? "" : "+");
+    if (running)
+        snprintf(tail + used, sizeof tail - (size_t)used, "%zu holder%s", report->holders,
+                 report->holders == 1 ? "" : "s");
+    else
+        snprintf(tail + used, sizeof tail - (size_t)used, "%s", job_state_name(report->state));
+    struct progress progress = {.name = report->title,
+                                .done_bytes = done < totals->bytes ? done : totals->bytes,
+                                .total_bytes = totals->bytes,
+                                .rate_bytes_s = report->rate_bytes_s,
+                                .tail = tail,
+                                .hide_rate = !running};
+    progress_format(&progress, width, ret_text, capacity);
+}

@@ -2,7 +2,7 @@
 #ifndef ENXAME_PEER_PROGRESS_H
 #define ENXAME_PEER_PROGRESS_H
 
-#include "downloads.h"
+#include "jobs.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +23,9 @@ void progress_format(const struct progress *progress, unsigned width, char *ret_
 
 /* One line about a download under way, which ends with its state, or its holders. */
 void progress_format_download(const struct download_report *report, unsigned width, char *ret_text, size_t capacity);
+
+/* The same about a job: "folder/  [##..]  50 %  1.0 MiB of 2.0 MiB  9.0 MiB/s  ETA 1 s  120 of 240 files, 2 holders". */
+void progress_format_job(const struct job_report *report, unsigned width, char *ret_text, size_t capacity);
 
 /* 100 only where all is done. */
 unsigned progress_percent(uint64_t done, uint64_t total);

@@ -33,16 +33,21 @@ static void write_efficiency(FILE *stream, const struct download_report *report,
             (unsigned)(hundredths % 100), limit);
 }
 
+static void format_elapsed(uint64_t elapsed_ms, char ret_text[static UNITS_TEXT_SIZE])
+{
+    /* It was measured in whole milliseconds. */
+    if (elapsed_ms < 1000)
+        units_format_duration(elapsed_ms, ret_text);
+    else
+        units_format_time(elapsed_ms > UINT64_MAX / 1000 ? UINT64_MAX : elapsed_ms * 1000, ret_text);
+}
+
 static void write_head(FILE *stream, const struct download_report *report, uint64_t limit_bytes_s)
 {
     char name[NAME_SIZE_MAX + 1], size[UNITS_TEXT_SIZE], time[UNITS_TEXT_SIZE], text[UNITS_TEXT_SIZE];
     names_printable(report->name, name, sizeof name);
     units_format_size(report->content.size, size);
-    /* It was measured in whole milliseconds. */
-    if (report->elapsed_ms < 1000)
-        units_format_duration(report->elapsed_ms, time);
-    else
-        units_format_time(report->elapsed_ms > UINT64_MAX / 1000 ? UINT64_MAX : report->elapsed_ms * 1000, time);
+    format_elapsed(report->elapsed_ms, time);
     uint64_t fetched = report->done_bytes > report->resumed_bytes ? report->done_bytes - report->resumed_bytes : 0;
     fprintf(stream, "%s: %s in %s", name, size, time);
     if (fetched > 0) {
@@ -82,9 +87,9 @@ static void add_holder(struct table *table, const struct holder_report *holder, 
 }
 
 /* Those that sent something or failed; of a small file most of a swarm did neither.  `holders` are in order. */
-static void write_holders(FILE *stream, const struct holder_report *holders, size_t count)
+static void write_holders(FILE *stream, const struct holder_report *holders, size_t count, const char *pieces)
 {
-    static const char *const heads[] = {"HOLDER", "ID", ">CHUNKS", ">BYTES", ">SHARE", ">FAULTS", "NOTE"};
+    const char *heads[] = {"HOLDER", "ID", pieces, ">BYTES", ">SHARE", ">FAULTS", "NOTE"};
     struct table *table = table_new(heads, sizeof heads / sizeof heads[0]);
     uint64_t total = 0, others_bytes = 0;
     size_t shown = 0, others = 0;
@@ -110,12 +115,12 @@ static void write_holders(FILE *stream, const struct holder_report *holders, siz
     table_free(table);
 }
 
-static struct holder_report *sorted(const struct download_report *report)
+static struct holder_report *sorted(const struct holder_report *reports, size_t count)
 {
-    struct holder_report *holders = calloc(report->report_count + 1, sizeof *holders);
-    if (holders && report->report_count > 0) {
-        memcpy(holders, report->reports, report->report_count * sizeof *holders);
-        qsort(holders, report->report_count, sizeof *holders, most_first);
+    struct holder_report *holders = calloc(count + 1, sizeof *holders);
+    if (holders && count > 0) {
+        memcpy(holders, reports, count * sizeof *holders);
+        qsort(holders, count, sizeof *holders, most_first);
     }
     return holders;
 }
@@ -124,12 +129,54 @@ char *summary_format(const struct download_report *report, uint64_t limit_bytes_
 {
     char *text = NULL;
     size_t length;
-    struct holder_report *holders = sorted(report);
+    struct holder_report *holders = sorted(report->reports, report->report_count);
     FILE *stream = holders ? open_memstream(&text, &length) : NULL;
     if (stream) {
         write_head(stream, report, limit_bytes_s);
         if (report->report_count > 0)
-            write_holders(stream, holders, report->report_count);
+            write_holders(stream, holders, report->report_count, ">CHUNKS");
+    }
+    free(holders);
+    if (stream && fclose(stream) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+/* ---- jobs ---- */
+
+static void write_job(FILE *stream, const struct job_report *report)
+{
+    const struct job_totals *totals = &report->totals;
+    char title[NAME_SIZE_MAX + 1], size[UNITS_TEXT_SIZE], time[UNITS_TEXT_SIZE], rate[UNITS_TEXT_SIZE];
+    uint64_t missing = totals->files - totals->done_files;
+    names_printable(report->title, title, sizeof title);
+    units_format_size(totals->done_bytes, size);
+    format_elapsed(report->elapsed_ms, time);
+    fprintf(stream, "%s: %llu file%s, %s in %s", title, (unsigned long long)totals->done_files,
+            totals->done_files == 1 ? "" : "s", size, time);
+    if (report->received_bytes > 0) {
+        units_format_size(thousand_times(report->received_bytes, report->elapsed_ms > 0 ? report->elapsed_ms : 1),
+                          rate);
+        fprintf(stream, ", %s/s", rate);
+    }
+    if (totals->here_files > 0)
+        fprintf(stream, ", %llu of them were here already", (unsigned long long)totals->here_files);
+    if (missing > 0)
+        fprintf(stream, "; %llu more are not here", (unsigned long long)missing);
+    fputc('\n', stream);
+}
+
+char *summary_format_job(const struct job_report *report)
+{
+    char *text = NULL;
+    size_t length;
+    struct holder_report *holders = sorted(report->reports, report->report_count);
+    FILE *stream = holders ? open_memstream(&text, &length) : NULL;
+    if (stream) {
+        write_job(stream, report);
+        if (report->report_count > 0)
+            write_holders(stream, holders, report->report_count, ">PIECES"); /* small files, chunks of large ones */
     }
     free(holders);
     if (stream && fclose(stream) == 0)

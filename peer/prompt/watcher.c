@@ -14,6 +14,7 @@ struct watcher {
     struct terminal *terminal;
     struct sharing *sharing;
     struct downloads *downloads;
+    struct jobs *jobs;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
@@ -58,33 +59,68 @@ static bool format_hashing(struct watcher *watcher, unsigned width, char *ret_li
     return true;
 }
 
-/* The first that runs, else the first that waits, with a count of the others. */
+/* What runs now: the one that is shown, and how many there are. */
+struct active {
+    const struct download_report *download;
+    const struct job_report *job;
+    size_t count;
+};
+
+/* The first that runs, else the first that waits; those of a job are in its line. */
+static void choose_download(const struct download_report *reports, size_t count, struct active *active)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (reports[i].of_job || download_state_is_over(reports[i].state))
+            continue;
+        active->count++;
+        if (!active->download || (active->download->state != DOWNLOAD_RUNNING && reports[i].state == DOWNLOAD_RUNNING))
+            active->download = &reports[i];
+    }
+}
+
+static void choose_job(const struct job_report *reports, size_t count, struct active *active)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (job_state_is_over(reports[i].state))
+            continue;
+        active->count++;
+        if (!active->job || (active->job->state != JOB_RUNNING && reports[i].state == JOB_RUNNING))
+            active->job = &reports[i];
+    }
+}
+
+static void format_active(const struct active *active, unsigned width, char *ret_line)
+{
+    char more[32] = "";
+    bool is_job = active->job && (!active->download || active->download->state != DOWNLOAD_RUNNING);
+    if (active->count > 1)
+        snprintf(more, sizeof more, "  +%zu more", active->count - 1);
+    unsigned taken = (unsigned)strlen(more), left = width > taken ? width - taken : width;
+    if (is_job)
+        progress_format_job(active->job, left, ret_line, LINE_SIZE - sizeof more);
+    else
+        progress_format_download(active->download, left, ret_line, LINE_SIZE - sizeof more);
+    size_t length = strlen(ret_line);
+    snprintf(ret_line + length, LINE_SIZE - length, "%s", more);
+}
+
 static bool format_downloads(const struct watcher *watcher, unsigned width, char *ret_line)
 {
-    struct download_report *reports = NULL, *shown = NULL;
-    size_t count = 0, active = 0;
-    if (downloads_list(watcher->downloads, &reports, &count))
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        if (download_state_is_over(reports[i].state))
-            continue;
-        active++;
-        if (!shown || (shown->state != DOWNLOAD_RUNNING && reports[i].state == DOWNLOAD_RUNNING))
-            shown = &reports[i];
-    }
-    if (shown) {
-        char more[32] = "";
-        if (active > 1)
-            snprintf(more, sizeof more, "  +%zu more", active - 1);
-        unsigned taken = (unsigned)strlen(more);
-        progress_format_download(shown, width > taken ? width - taken : width, ret_line, LINE_SIZE - sizeof more);
-        size_t length = strlen(ret_line);
-        snprintf(ret_line + length, LINE_SIZE - length, "%s", more);
-    }
+    struct download_report *downloads = NULL;
+    struct job_report *jobs = NULL;
+    struct active active = {0};
+    size_t count = 0, job_count = 0;
+    if (!downloads_list(watcher->downloads, &downloads, &count))
+        choose_download(downloads, count, &active);
+    if (!jobs_list(watcher->jobs, &jobs, &job_count))
+        choose_job(jobs, job_count, &active);
+    if (active.count > 0)
+        format_active(&active, width, ret_line);
     for (size_t i = 0; i < count; i++)
-        download_report_free(&reports[i]);
-    free(reports);
-    return shown != NULL;
+        download_report_free(&downloads[i]);
+    free(downloads);
+    free(jobs);
+    return active.count > 0;
 }
 
 static void *run(void *context)
@@ -110,7 +146,7 @@ static void *run(void *context)
 }
 
 enum err watcher_start(struct terminal *terminal, struct sharing *sharing, struct downloads *downloads,
-                       struct watcher **ret)
+                       struct jobs *jobs, struct watcher **ret)
 {
     struct watcher *watcher = calloc(1, sizeof *watcher);
     if (!watcher)
@@ -118,6 +154,7 @@ enum err watcher_start(struct terminal *terminal, struct sharing *sharing, struc
     watcher->terminal = terminal;
     watcher->sharing = sharing;
     watcher->downloads = downloads;
+    watcher->jobs = jobs;
     pthread_mutex_init(&watcher->lock, NULL);
     bool ok = timing_condition_init(&watcher->changed);
     if (ok && pthread_create(&watcher->thread, NULL, run, watcher) != 0) {

@@ -137,8 +137,14 @@ enum err state_add_repair(struct state *state, struct download_row *row, const s
 bool state_is_damaged(struct state *state, const char *path, const struct stamp *stamp);
 /* One row with its progress; ERR_NOT_FOUND. */
 enum err state_get_download(struct state *state, uint64_t number, struct download_row *ret);
-/* All rows, layers and bitmaps included only for unfinished ones; the caller frees each and the array. */
-enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count);
+/* A file that was downloaded in other ways than by a row of its own; nothing is added where there is such a row already. */
+enum err state_add_done(struct state *state, const struct content *content, const char *name, const char *target);
+/*
+ * Rows by number after `after` (0: from the first), at most `limit`; with layers and bitmaps where they are not done.  The
+ * caller frees each and the array.
+ */
+enum err state_list_downloads(struct state *state, bool done, uint64_t after, size_t limit,
+                              struct download_row **ret_rows, size_t *ret_count);
 
 /* ---- how long downloads took: kept, at most STATISTICS_MAX rows ---- */
 
@@ -175,6 +181,8 @@ enum err state_drop_share(struct state *state, const char *path, const char *nam
 enum err state_drop_exactly(struct state *state, const struct share *share);
 /* One row with this content, a complete one where there is one. */
 enum err state_find_share(struct state *state, const struct content *content, struct share *ret);
+/* Whether a complete file of this content is shared under this name. */
+bool state_has_pair(struct state *state, const char *name, const struct content *content);
 /* A complete one, or ERR_NOT_FOUND. */
 enum err state_find_complete(struct state *state, const struct content *content, struct share *ret);
 /* Rows by (name, path) after the cursor (NULL: from the first), at most `limit`; the caller frees each and the array. */

@@ -96,9 +96,14 @@ static const char *const statements[SQL_NOW_END] = {
                           " WHERE root = ?1 AND size = ?2 AND target = ?3 AND NOT done",
     [SQL_DOWNLOAD_VERIFIED] = "UPDATE downloads SET verified = ?2 WHERE number = ?1 RETURNING 1",
     [SQL_DOWNLOAD_DONE] = "UPDATE downloads SET done = 1, verified = NULL WHERE number = ?1 RETURNING 1",
+    [SQL_DOWNLOAD_ADD_DONE] = "INSERT INTO downloads (root, size, name, target, done) SELECT ?1, ?2, ?3, ?4, 1"
+                              " WHERE NOT EXISTS (SELECT 1 FROM downloads"
+                              " WHERE root = ?1 AND size = ?2 AND target = ?4 AND name = ?3 AND done)",
+    [SQL_DOWNLOAD_FORGET_SAME] = "DELETE FROM downloads WHERE done AND number < ?1 AND (root, size, target, name) ="
+                                 " (SELECT root, size, target, name FROM downloads WHERE number = ?1)",
     [SQL_DOWNLOAD_FORGET] = "DELETE FROM downloads WHERE number = ?1 RETURNING 1",
-    [SQL_DOWNLOAD_LIST] = "SELECT number, root, size, name, target, done, verified FROM downloads WHERE number > ?1"
-                          " ORDER BY number LIMIT 1",
+    [SQL_DOWNLOAD_LIST] = "SELECT number, root, size, name, target, done, verified FROM downloads"
+                          " WHERE number > ?1 AND (done = ?2 OR ?2 < 0) ORDER BY number LIMIT 1",
     [SQL_DOWNLOAD_DISTRUST] = "UPDATE downloads SET verified = NULL",
     [SQL_LAYER_SAVE] = "INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)",
     [SQL_LAYER_FIND] = "SELECT chunk_size, layer FROM layers WHERE number = ?1",
@@ -119,6 +124,7 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_STATISTIC_LIST] = "SELECT runs, mean_ms, squares, size, holders, chunk_size FROM statistics"
                            " ORDER BY size, holders, chunk_size LIMIT ?1",
     [SQL_PAIR_FIND] = "SELECT key FROM pairs WHERE name = ?1 AND root = ?2 AND size = ?3",
+    [SQL_PAIR_COMPLETE] = "SELECT key FROM pairs WHERE name = ?1 AND root = ?2 AND size = ?3 AND desired = 1",
     [SQL_PAIR_ADD] = "INSERT INTO pairs (name, root, size, hint, desired, told) VALUES (?1, ?2, ?3, ?4, ?5, -1)",
     [SQL_PAIR_REFRESH] = "UPDATE pairs SET desired = coalesce((SELECT max(complete) FROM shares WHERE pair = ?1), -1)"
                          " WHERE key = ?1",

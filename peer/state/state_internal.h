@@ -25,6 +25,8 @@ enum state_sql {
     SQL_DOWNLOAD_FIND,
     SQL_DOWNLOAD_VERIFIED,
     SQL_DOWNLOAD_DONE,
+    SQL_DOWNLOAD_ADD_DONE,
+    SQL_DOWNLOAD_FORGET_SAME,
     SQL_DOWNLOAD_FORGET,
     SQL_DOWNLOAD_LIST,
     SQL_DOWNLOAD_DISTRUST,
@@ -42,6 +44,7 @@ enum state_sql {
     SQL_STATISTIC_LIST,
     SQL_KEPT_END, /* those above are of `kept`, those below of `now` */
     SQL_PAIR_FIND = SQL_KEPT_END,
+    SQL_PAIR_COMPLETE,
     SQL_PAIR_ADD,
     SQL_PAIR_REFRESH,
     SQL_PAIR_TOLD,

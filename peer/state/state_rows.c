@@ -250,9 +250,10 @@ static enum err bind_verified(struct state *state, uint64_t number, const struct
     return change_row(&query);
 }
 
-static enum err forget_layer(struct state *state, uint64_t number)
+/* Runs a statement whose only parameter is the number of a download. */
+static enum err run_for(struct state *state, enum state_sql statement, uint64_t number)
 {
-    struct query query = state_query(&state->kept, SQL_LAYER_FORGET);
+    struct query query = state_query(&state->kept, statement);
     query_number(&query, 1, (int64_t)number);
     query_next(&query);
     return query_end(&query);
@@ -293,7 +294,10 @@ static enum err end_download(struct state *state, uint64_t number, enum state_sq
         err = change_row(&query);
     }
     if (!err)
-        err = forget_layer(state, number);
+        err = run_for(state, SQL_LAYER_FORGET, number);
+    /* Of the same file at the same place one row is enough. */
+    if (!err && statement == SQL_DOWNLOAD_DONE)
+        err = run_for(state, SQL_DOWNLOAD_FORGET_SAME, number);
     if (!err)
         err = state_forget_repair(state, number);
     enum err end = state_connection_end(&state->kept, !err);
@@ -310,11 +314,29 @@ enum err state_forget_download(struct state *state, uint64_t number)
     return end_download(state, number, SQL_DOWNLOAD_FORGET);
 }
 
+enum err state_add_done(struct state *state, const struct content *content, const char *name, const char *target)
+{
+    pthread_mutex_lock(&state->kept.lock);
+    struct query query = state_query(&state->kept, SQL_DOWNLOAD_ADD_DONE);
+    query_bytes(&query, 1, content->root, HASH_SIZE);
+    query_number(&query, 2, (int64_t)content->size);
+    query_text(&query, 3, name);
+    state_bind_path(&query, 4, state_to_kept(state, target));
+    query_next(&query);
+    enum err err = query_end(&query);
+    pthread_mutex_unlock(&state->kept.lock);
+    return err;
+}
+
+/* Whether a row is done does not matter. */
+#define ANY_ROW (-1)
+
 /* The first row after `number`; ERR_NOT_FOUND behind the last. */
-static enum err next_download(struct state *state, uint64_t number, struct download_row *ret)
+static enum err next_download(struct state *state, int done, uint64_t number, struct download_row *ret)
 {
     struct query query = state_query(&state->kept, SQL_DOWNLOAD_LIST);
     query_number(&query, 1, (int64_t)number);
+    query_number(&query, 2, done);
     enum err err = ERR_NOT_FOUND;
     *ret = (struct download_row){0};
     if (query_next(&query)) {
@@ -342,7 +364,7 @@ enum err state_get_download(struct state *state, uint64_t number, struct downloa
     if (number == 0)
         return ERR_NOT_FOUND;
     pthread_mutex_lock(&state->kept.lock);
-    enum err err = next_download(state, number - 1, ret);
+    enum err err = next_download(state, ANY_ROW, number - 1, ret);
     pthread_mutex_unlock(&state->kept.lock);
     if (err || ret->number == number)
         return err;
@@ -350,14 +372,14 @@ enum err state_get_download(struct state *state, uint64_t number, struct downloa
     return ERR_NOT_FOUND;
 }
 
-enum err state_list_downloads(struct state *state, struct download_row **ret_rows, size_t *ret_count)
+enum err state_list_downloads(struct state *state, bool done, uint64_t after, size_t limit,
+                              struct download_row **ret_rows, size_t *ret_count)
 {
     struct download_row *rows = NULL, row;
     size_t count = 0, capacity = 0;
-    uint64_t after = 0;
     enum err err = ERR_OK;
     pthread_mutex_lock(&state->kept.lock);
-    while (!err && !(err = next_download(state, after, &row))) {
+    while (!err && count < limit && !(err = next_download(state, done, after, &row))) {
         if (count == capacity) {
             capacity = capacity == 0 ? 16 : 2 * capacity;
             struct download_row *larger = realloc(rows, capacity * sizeof *rows);
@@ -399,9 +421,9 @@ enum err state_drop_lost_downloads(struct state *state)
 {
     struct download_row *rows = NULL;
     size_t count = 0;
-    enum err err = state_list_downloads(state, &rows, &count);
+    enum err err = state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count);
     for (size_t i = 0; i < count; i++) {
-        if (!err && !rows[i].done && state_to_kept(state, rows[i].target)[0] == '/' && !has_folder(rows[i].target))
+        if (!err && state_to_kept(state, rows[i].target)[0] == '/' && !has_folder(rows[i].target))
             err = state_forget_download(state, rows[i].number);
         download_row_free(&rows[i]);
     }

@@ -41,12 +41,27 @@ static enum err read_key(struct query *query, int64_t *ret_key)
     return err || found ? err : ERR_NOT_FOUND;
 }
 
-static enum err find_pair(struct state *state, const char *name, const struct content *content, int64_t *ret_key)
+static enum err find_pair_by(struct state *state, enum state_sql statement, const char *name,
+                             const struct content *content, int64_t *ret_key)
 {
-    struct query query = state_query(&state->now, SQL_PAIR_FIND);
+    struct query query = state_query(&state->now, statement);
     query_text(&query, 1, name);
     bind_content(&query, 2, content);
     return read_key(&query, ret_key);
+}
+
+static enum err find_pair(struct state *state, const char *name, const struct content *content, int64_t *ret_key)
+{
+    return find_pair_by(state, SQL_PAIR_FIND, name, content, ret_key);
+}
+
+bool state_has_pair(struct state *state, const char *name, const struct content *content)
+{
+    int64_t key;
+    pthread_mutex_lock(&state->now.lock);
+    bool has = find_pair_by(state, SQL_PAIR_COMPLETE, name, content, &key) == ERR_OK;
+    pthread_mutex_unlock(&state->now.lock);
+    return has;
 }
 
 /* For one row; the pair is not there yet. */

@@ -120,6 +120,14 @@ static bool has_turn(const struct downloads *downloads)
     return busy < DOWNLOADS_ACTIVE_MAX && downloads->active < DOWNLOADS_OPEN_MAX;
 }
 
+static enum err report_entry(const struct entry *entry, struct download_report *ret)
+{
+    enum err err = download_report(entry->download, ret);
+
+    ret->of_job = entry->of_job;
+    return err;
+}
+
 static void *run_entry(void *context)
 {
     struct entry *entry = context;
@@ -146,7 +154,7 @@ static void *run_entry(void *context)
     finished = downloads->stopping || downloads_entry_is_paused(entry) ? NULL : downloads->finished;
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
-    if (finished != NULL && download_report(entry->download, &report) == ERR_OK) {
+    if (finished != NULL && report_entry(entry, &report) == ERR_OK) {
         finished(downloads->finished_context, &report);
         download_report_free(&report);
     }
@@ -163,7 +171,7 @@ struct entry *downloads_find_entry(struct downloads *downloads, uint64_t number)
 }
 
 /* Adds the download, which it takes over also on an error; the lock is held. */
-static enum err add_entry(struct downloads *downloads, struct download *download)
+static enum err add_entry(struct downloads *downloads, struct download *download, bool of_job)
 {
     struct entry *entry = calloc(1, sizeof *entry), **grown;
 
@@ -171,6 +179,7 @@ static enum err add_entry(struct downloads *downloads, struct download *download
         goto out;
     entry->owner = downloads;
     entry->download = download;
+    entry->of_job = of_job;
     if (downloads->count == downloads->capacity) {
         grown = realloc(downloads->entries, (downloads->capacity * 2 + 8) * sizeof(struct entry *));
         if (grown == NULL)
@@ -289,7 +298,7 @@ static enum err resolve(struct downloads *downloads, const struct download_reque
         name = names_base(target);
         if (name[0] == '\0')
             return why_set(why, ERR_INVALID, "%s is a folder: give the file's name, too", target);
-        if (names_check(name, strlen(name), NULL) != ERR_OK)
+        if (request->of_job || names_check(name, strlen(name), NULL) != ERR_OK)
             name = request->name;
         row->target = strdup(target);
     } else {
@@ -323,7 +332,7 @@ static enum err check_target(const char *target, const struct content *content, 
                    target);
 }
 
-enum err downloads_start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+static enum err start_row(struct downloads *downloads, struct download_row *row, bool of_job, uint64_t *ret_number)
 {
     struct entry *entry;
     struct download *download;
@@ -336,7 +345,12 @@ enum err downloads_start_row(struct downloads *downloads, struct download_row *r
         drop_entry(downloads, entry);
     }
     err = download_new(&downloads->options, &downloads->bans, row, &download);
-    return err == ERR_OK ? add_entry(downloads, download) : err;
+    return err == ERR_OK ? add_entry(downloads, download, of_job) : err;
+}
+
+enum err downloads_start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+{
+    return start_row(downloads, row, false, ret_number);
 }
 
 /* Whether the number's row is being removed, or was since we read it; returns when that has ended.  The lock is held. */
@@ -352,7 +366,7 @@ static bool was_cancelled(struct downloads *downloads, uint64_t number)
 }
 
 /* A download of the same that is being cancelled is not joined: a new one follows it. */
-static enum err add_and_start(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
+static enum err add_and_start(struct downloads *downloads, struct download_row *row, bool of_job, uint64_t *ret_number)
 {
     enum err err = state_add_download(downloads->options.state, row);
 
@@ -367,7 +381,7 @@ static enum err add_and_start(struct downloads *downloads, struct download_row *
         pthread_mutex_lock(&downloads->lock);
     }
     if (err == ERR_OK)
-        err = downloads_start_row(downloads, row, ret_number);
+        err = start_row(downloads, row, of_job, ret_number);
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }
@@ -393,7 +407,7 @@ static enum err start_done(struct downloads *downloads, struct download_row *row
     *ret_number = row->number;
     (void)state_forget_download(downloads->options.state, row->number);
     err = download_new_done(row, path, &download);
-    return err == ERR_OK ? add_entry(downloads, download) : err;
+    return err == ERR_OK ? add_entry(downloads, download, false) : err;
 }
 
 /* Whether a complete file of the content is shared, and still is what it was. */
@@ -425,7 +439,7 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
     err = check_target(row.target, &row.content, why);
     if (err != ERR_OK)
         goto out;
-    err = add_and_start(downloads, &row, ret_number);
+    err = add_and_start(downloads, &row, request->of_job, ret_number);
     if (err != ERR_OK)
         (void)why_set(why, err, "%s: the download could not be started: %s", request->name, err_name(err));
 out:
@@ -440,14 +454,12 @@ size_t downloads_resume_all(struct downloads *downloads)
     size_t count = 0, resumed = 0;
     uint64_t number;
 
-    if (state_list_downloads(downloads->options.state, &rows, &count) != ERR_OK)
+    if (state_list_downloads(downloads->options.state, false, 0, SIZE_MAX, &rows, &count) != ERR_OK)
         return 0;
     for (size_t i = 0; i < count; i++) {
-        if (!rows[i].done) {
-            pthread_mutex_lock(&downloads->lock);
-            resumed += downloads_start_row(downloads, &rows[i], &number) == ERR_OK;
-            pthread_mutex_unlock(&downloads->lock);
-        }
+        pthread_mutex_lock(&downloads->lock);
+        resumed += downloads_start_row(downloads, &rows[i], &number) == ERR_OK;
+        pthread_mutex_unlock(&downloads->lock);
         download_row_free(&rows[i]);
     }
     free(rows);
@@ -513,6 +525,22 @@ uint64_t downloads_chunk_size(struct downloads *downloads)
 
 /* ---- looking ---- */
 
+struct bans *downloads_bans(struct downloads *downloads)
+{
+    return &downloads->bans;
+}
+
+void downloads_forget(struct downloads *downloads, uint64_t number)
+{
+    struct entry *entry;
+
+    pthread_mutex_lock(&downloads->lock);
+    entry = downloads_find_entry(downloads, number);
+    if (entry != NULL && download_is_over(entry->download))
+        drop_entry(downloads, entry);
+    pthread_mutex_unlock(&downloads->lock);
+}
+
 void download_report_free(struct download_report *report)
 {
     free(report->reports);
@@ -528,7 +556,7 @@ enum err downloads_report(struct downloads *downloads, uint64_t number, struct d
     pthread_mutex_lock(&downloads->lock);
     entry = downloads_find_entry(downloads, number);
     if (entry != NULL)
-        err = download_report(entry->download, ret);
+        err = report_entry(entry, ret);
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }
@@ -543,7 +571,7 @@ enum err downloads_list(struct downloads *downloads, struct download_report **re
     if (*ret == NULL)
         err = ERR_NOMEM;
     for (size_t i = 0; err == ERR_OK && i < downloads->count; i++)
-        err = download_report(downloads->entries[i]->download, &(*ret)[(*ret_count)++]);
+        err = report_entry(downloads->entries[i], &(*ret)[(*ret_count)++]);
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }

@@ -14,6 +14,7 @@
 #include "tracker_client.h"
 
 struct downloads;
+struct bans;
 
 struct downloads_options {
     struct state *state;
@@ -36,6 +37,7 @@ struct download_request {
     struct content content;
     const char *name;   /* passed names_check(): below DIR, and the name it is shared under */
     const char *target; /* where the user asked for another place: a path (relative: below DIR); NULL: DIR/name */
+    bool of_job; /* one of many (jobs.h): shared under `name` wherever it lands, and told of as part of the job */
 };
 /*
  * ERR_EXISTS where the target exists with another content (it is kept; `why` suggests "as PATH"), ERR_INVALID for a target
@@ -69,6 +71,7 @@ struct holder_report {
 
 struct download_report {
     uint64_t number;
+    bool of_job;
     struct content content;
     char name[NAME_SIZE_MAX + 1];
     char target[4096];
@@ -123,6 +126,12 @@ uint64_t downloads_chunk_size(struct downloads *downloads);
 /* Called when it is over, on the download's thread, or on the one that cancelled a failed one. */
 typedef void download_finished(void *context, const struct download_report *report);
 void downloads_set_finished(struct downloads *downloads, download_finished *finished, void *context);
+
+/* One that is over is no longer listed. */
+void downloads_forget(struct downloads *downloads, uint64_t number);
+
+/* Who is banned from all downloads; lasts as long as they. */
+struct bans *downloads_bans(struct downloads *downloads);
 
 /* The bytes of an unfinished download of this content, for serving; part_file_release() it.  NULL: none. */
 struct part_file *downloads_part(struct downloads *downloads, const struct content *content);

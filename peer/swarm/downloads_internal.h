@@ -12,6 +12,7 @@ struct entry {
     struct download *download;
     pthread_t thread;
     bool has_thread, running;
+    bool of_job;
     bool paused;                         /* it ends, or has ended, only to go on later */
     bool asking;                         /* the finder uses it, without the lock: it must not go */
     uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */

@@ -12,7 +12,7 @@ static bool is_unfinished(const struct download_row *rows, size_t count, uint64_
 {
     for (size_t i = 0; i < count; i++) {
         if (rows[i].number == number)
-            return !rows[i].done;
+            return true;
     }
     return false;
 }
@@ -45,7 +45,7 @@ void part_file_clean(struct state *state)
     size_t count = 0;
     int fd;
 
-    if (state_list_downloads(state, &rows, &count) != ERR_OK)
+    if (state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count) != ERR_OK)
         return; /* what is not known for certain stays */
     fd = openat(state_dir_fd(state), ".enxame/parts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)

@@ -509,11 +509,11 @@ static void add_done(const char *name, const char *text)
     download_row_free(&row);
 }
 
-static size_t count_rows(void)
+static size_t count_rows(bool done)
 {
     struct download_row *rows;
     size_t count;
-    assert_int_equal(state_list_downloads(state, &rows, &count), ERR_OK);
+    assert_int_equal(state_list_downloads(state, done, 0, SIZE_MAX, &rows, &count), ERR_OK);
     for (size_t i = 0; i < count; i++)
         download_row_free(&rows[i]);
     free(rows);
@@ -537,13 +537,50 @@ static void finished_downloads_are_shared_again_unless_they_changed(void **unuse
     assert_int_equal(library_share_downloads(library, true), ERR_OK);
     assert_true(is_served("whole"));
     assert_int_equal(state_count_shares(state), 1);
-    assert_int_equal(count_rows(), 2);
+    assert_int_equal(count_rows(true), 1);
+    assert_int_equal(count_rows(false), 1);
     assert_true(was_logged("other has another content now"));
     assert_true(was_logged("same size has another content now"));
     assert_true(was_logged("gone is gone"));
     assert_int_equal(library_unshare(library, "whole", NULL), ERR_OK);
     assert_int_equal(library_share_downloads(library, true), ERR_OK);
     assert_int_equal(state_count_shares(state), 0);
+}
+
+/* More than are looked at in one go. */
+static void many_files_that_landed_together_are_shared_now_and_at_the_next_start(void **unused)
+{
+    (void)unused;
+    enum { COUNT = 2100 };
+    struct landed *files = calloc(COUNT, sizeof *files);
+    assert_non_null(files);
+    make_folder("dir/many");
+    for (unsigned i = 0; i < COUNT; i++) {
+        char name[32], path[64], text[16];
+        snprintf(name, sizeof name, "many/%u", i);
+        snprintf(path, sizeof path, "dir/%s", name);
+        snprintf(text, sizeof text, "text %u", i);
+        make_text(path, text);
+        files[i].path = strdup(in_folder(path));
+        files[i].name = strdup(name);
+        files[i].hashed = (struct hashed){.content = content_of(text), .chunk_size = BLOCK_SIZE};
+        assert_int_equal(stamp_read_path(files[i].path, &files[i].stamp), ERR_OK);
+    }
+    unsigned before = atomic_load(&news_count);
+    assert_int_equal(library_add_landed(library, files, COUNT), ERR_OK);
+    assert_int_equal(state_count_shares(state), COUNT);
+    assert_int_equal(atomic_load(&news_count), before);
+    assert_true(is_served("text 1234"));
+    close_all();
+    open_all();
+    assert_int_equal(library_share_downloads(library, true), ERR_OK);
+    assert_int_equal(state_count_shares(state), COUNT);
+    assert_true(is_served("text 2099"));
+    for (unsigned i = 0; i < COUNT; i++) {
+        free((char *)(uintptr_t)files[i].path);
+        free((char *)(uintptr_t)files[i].name);
+    }
+    free(files);
 }
 
 /* ---- the end ---- */
@@ -608,6 +645,7 @@ int main(void)
         TEST(a_coarse_layer_gives_none_finer_than_itself),
         TEST(a_part_becomes_a_finished_file),
         TEST(finished_downloads_are_shared_again_unless_they_changed),
+        TEST(many_files_that_landed_together_are_shared_now_and_at_the_next_start),
         TEST(the_end_stops_sharing_under_way),
     };
     log_setup(LOG_INFO, LOG_TEXT, keep_line, NULL);

@@ -93,7 +93,7 @@ static void a_copied_folder_gets_a_new_identity_and_looks_at_its_parts_again(voi
     struct identity copied = *state_identity(state);
     struct download_row *rows;
     size_t count;
-    assert_int_equal(state_list_downloads(state, &rows, &count), ERR_OK);
+    assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count), ERR_OK);
     assert_int_equal(count, 1);
     assert_string_equal(rows[0].target, in_folder("copy/sub/a"));
     assert_non_null(rows[0].layer);
@@ -275,11 +275,47 @@ static void downloads_survive_with_their_progress(void **unused)
     assert_int_equal(row.verified.set, 1);
     download_row_free(&row);
     assert_int_equal(state_finish_download(state, number), ERR_OK);
-    assert_int_equal(state_list_downloads(state, &rows, &count), ERR_OK);
+    assert_int_equal(state_list_downloads(state, true, 0, SIZE_MAX, &rows, &count), ERR_OK);
     assert_int_equal(count, 1);
     assert_true(rows[0].done);
     assert_null(rows[0].layer);
     download_row_free(&rows[0]);
+    free(rows);
+    state_close(state);
+}
+
+static void what_was_downloaded_otherwise_is_kept_once(void **unused)
+{
+    (void)unused;
+    struct state *state = open_state("dir");
+    struct content one = content_of(1, 5), other = content_of(2, 5);
+    struct download_row *rows;
+    size_t count;
+    const char *target = in_folder("dir/sub/a");
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(state_add_done(state, &one, "sub/a", target), ERR_OK);
+        assert_int_equal(state_add_done(state, &other, "sub/a", target), ERR_OK);
+        assert_int_equal(state_add_done(state, &other, "sub/b", in_folder("dir/sub/b")), ERR_OK);
+        struct download_row again = {
+            .content = other, .name = strdup("sub/b"), .target = strdup(in_folder("dir/sub/b"))};
+        assert_int_equal(state_add_download(state, &again), ERR_OK);
+        assert_int_equal(state_finish_download(state, again.number), ERR_OK);
+        download_row_free(&again);
+    }
+    assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    free(rows);
+    uint64_t after = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(state_list_downloads(state, true, after, 1, &rows, &count), ERR_OK);
+        assert_int_equal(count, 1);
+        assert_string_equal(rows[0].target, in_folder(i < 2 ? "dir/sub/a" : "dir/sub/b"));
+        after = rows[0].number;
+        download_row_free(&rows[0]);
+        free(rows);
+    }
+    assert_int_equal(state_list_downloads(state, true, after, SIZE_MAX, &rows, &count), ERR_OK);
+    assert_int_equal(count, 0);
     free(rows);
     state_close(state);
 }
@@ -300,7 +336,7 @@ static void numbers_of_downloads_are_never_used_again(void **unused)
     state = open_state("dir");
     struct download_row *rows;
     size_t count;
-    assert_int_equal(state_list_downloads(state, &rows, &count), ERR_OK);
+    assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count), ERR_OK);
     assert_int_equal(count, 1);
     assert_string_equal(rows[0].target, "/elsewhere/a");
     download_row_free(&rows[0]);
@@ -540,6 +576,7 @@ int main(void)
         TEST(hashes_are_found_by_path_and_stamp),
         TEST(a_hash_of_a_file_just_written_is_not_trusted),
         TEST(downloads_survive_with_their_progress),
+        TEST(what_was_downloaded_otherwise_is_kept_once),
         TEST(numbers_of_downloads_are_never_used_again),
         TEST(a_pair_is_told_once_and_removed_with_its_last_file),
         TEST(a_path_with_a_new_content_loses_the_old_one),

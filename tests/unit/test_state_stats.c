@@ -115,7 +115,7 @@ static void a_database_without_them_gets_them_and_keeps_the_rest(void **unused)
     state_close(state);
     change_db("DROP TABLE statistics; DROP TABLE repairs; PRAGMA user_version = 1");
     state = open_state();
-    assert_int_equal(state_list_downloads(state, &downloads, &count), ERR_OK);
+    assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &downloads, &count), ERR_OK);
     assert_int_equal(count, 1);
     download_row_free(&downloads[0]);
     free(downloads);
