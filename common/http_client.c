@@ -150,7 +150,7 @@ bool http_exchange_set_up(struct http_exchange *exchange, const struct http_setu
     code |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
     code |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, exchange->error);
     /* Refused where a request that failed before its connection left the buffer, which then has this size already. */
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_SIZE);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)(setup->read_bytes > 0 ? setup->read_bytes : READ_SIZE));
     if (setup->body != NULL)
         code |= curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, setup->body);
     if (setup->method != NULL)

@@ -83,8 +83,8 @@ struct http_transfer_options {
     uint64_t timeout_ms;                /* whole deadline; 0: none but the next */
     uint64_t stall_ms;                  /* ends with ERR_TIMEOUT where fewer than stall_bytes came in this time */
     uint64_t stall_bytes;
-    bool
-        limited; /* its answer's bytes keep to the pool's rate; what they wait for their turn does not count as a stall */
+    size_t read_bytes; /* that on_data gets at a time, at most; 0: 64 KiB */
+    bool limited;      /* its bytes keep to the pool's rate; what they wait for their turn does not count as a stall */
     void *context;
     /*
      * Bytes of a 200 or 206 answer's body.  With a Range asked, the first call comes only after the status was found to
@@ -104,6 +104,9 @@ void http_pool_free(struct http_pool *pool);
 
 enum err http_pool_start(struct http_pool *pool, const struct http_transfer_options *options,
                          struct http_transfer **ret);
+/* From within on_data: the Content-Range of the answer, as in struct http_result; false where it has none. */
+bool http_transfer_content_range(const struct http_transfer *transfer, uint64_t *ret_first, uint64_t *ret_last,
+                                 uint64_t *ret_size);
 /* Breaks off without calling back.  Not from within a callback of the same transfer. */
 void http_pool_cancel(struct http_pool *pool, struct http_transfer *transfer);
 /* Moves all transfers, waiting up to `timeout_ms` for something to happen. */

@@ -6,8 +6,8 @@
 
 #include <curl/curl.h>
 
-/* Bytes that libcurl reads at a time. */
-#define READ_SIZE (256L * 1024L)
+/* Bytes that libcurl reads at a time, where nothing else is asked for. */
+#define READ_SIZE ((size_t)64 * 1024)
 
 /* One libcurl handle and what its answer's headers said. */
 struct http_exchange {
@@ -27,6 +27,7 @@ struct http_exchange {
 struct http_setup {
     const char *method, *url, *body, *bearer, *user_agent;
     uint64_t timeout_ms;
+    size_t read_bytes; /* 0: READ_SIZE */
 };
 
 /* Makes the handle ready for a new request, whatever it did before; tick and headers included.  False: no memory. */

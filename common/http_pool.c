@@ -8,11 +8,18 @@
 #include "limits.h"
 #include "timing.h"
 
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 64
+
 /* Bytes whose turn comes at a time; a rate is not divided more coarsely than that. */
 #define TAKE_MAX (64u * KIB)
 #define TAKES_PER_S 16u
 /* libcurl takes no smaller buffer. */
-#define READ_SIZE_MIN 1024L
+#define READ_SIZE_MIN 1024u
 /* Another rate may be set while transfers wait. */
 #define RECONSIDER_MS 100u
 /* Those that wait and those that do not are looked after in turn. */
@@ -34,6 +41,8 @@ struct http_transfer {
 
 struct http_pool {
     CURLM *multi;
+    int epoll, wake;   /* descriptors: all sockets and `wake`, which ends a wait from another thread */
+    uint64_t timer_us; /* when libcurl wants to be called whatever happens; 0: never */
     struct lamport *clock;
     const char *user_agent;
     struct http_transfer *running, *idle;
@@ -41,6 +50,97 @@ struct http_pool {
     struct http_transfer *waiting; /* those that are paused, in the order of their turns */
     struct http_transfer **last;   /* where the next one joins them */
 };
+
+/* ---- waiting: libcurl says which sockets it waits for, so that a round costs what happens in it, not what waits ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known)
+{
+    struct http_pool *pool = context;
+    struct epoll_event event = {.data.fd = fd};
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        (void)epoll_ctl(pool->epoll, EPOLL_CTL_DEL, fd, NULL);
+        (void)curl_multi_assign(pool->multi, fd, NULL);
+        return 0;
+    }
+    if ((what & CURL_POLL_IN) != 0)
+        event.events |= EPOLLIN;
+    if ((what & CURL_POLL_OUT) != 0)
+        event.events |= EPOLLOUT;
+    if (epoll_ctl(pool->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) != 0)
+        return -1;
+    if (known == NULL)
+        (void)curl_multi_assign(pool->multi, fd, pool);
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *context)
+{
+    struct http_pool *pool = context;
+
+    (void)multi;
+    pool->timer_us = timeout_ms < 0 ? 0 : timing_now_us() + (uint64_t)timeout_ms * 1000;
+    return 0;
+}
+
+/* How long nothing will be due, at most `timeout_ms`. */
+static int wait_ms(const struct http_pool *pool, uint64_t timeout_ms)
+{
+    uint64_t now_us = timing_now_us(), left_ms = timeout_ms;
+
+    if (pool->timer_us != 0)
+        left_ms = pool->timer_us <= now_us ? 0 : (pool->timer_us - now_us + 999) / 1000;
+    return (int)(left_ms < timeout_ms ? left_ms : timeout_ms);
+}
+
+/* Waits, and lets libcurl move what can be moved. */
+static bool move(struct http_pool *pool, uint64_t timeout_ms)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int count = epoll_wait(pool->epoll, events, EVENTS_MAX, wait_ms(pool, timeout_ms)), running;
+    uint64_t wakes;
+
+    if (count < 0)
+        return errno == EINTR;
+    for (int i = 0; i < count; i++) {
+        int what = 0;
+
+        if (events[i].data.fd == pool->wake) {
+            (void)!read(pool->wake, &wakes, sizeof wakes);
+            continue;
+        }
+        if ((events[i].events & (EPOLLIN | EPOLLHUP)) != 0)
+            what |= CURL_CSELECT_IN;
+        if ((events[i].events & EPOLLOUT) != 0)
+            what |= CURL_CSELECT_OUT;
+        if ((events[i].events & EPOLLERR) != 0)
+            what |= CURL_CSELECT_ERR;
+        if (curl_multi_socket_action(pool->multi, events[i].data.fd, what, &running) != CURLM_OK)
+            return false;
+    }
+    if (pool->timer_us == 0 || pool->timer_us > timing_now_us())
+        return true;
+    pool->timer_us = 0;
+    return curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &running) == CURLM_OK;
+}
+
+static bool set_up_waiting(struct http_pool *pool)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    CURLMcode code = CURLM_OK;
+
+    pool->epoll = epoll_create1(EPOLL_CLOEXEC);
+    pool->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    event.data.fd = pool->wake;
+    if (pool->epoll < 0 || pool->wake < 0 || epoll_ctl(pool->epoll, EPOLL_CTL_ADD, pool->wake, &event) != 0)
+        return false;
+    code |= curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    code |= curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
+    code |= curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    code |= curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+    return code == CURLM_OK;
+}
 
 struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, unsigned connections_max)
 {
@@ -50,10 +150,11 @@ struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, u
         return NULL;
     pool->clock = clock;
     pool->user_agent = user_agent;
+    pool->epoll = pool->wake = -1;
     pool->last = &pool->waiting;
     pool->multi = curl_multi_init();
-    if (pool->multi == NULL) {
-        free(pool);
+    if (pool->multi == NULL || !set_up_waiting(pool)) {
+        http_pool_free(pool);
         return NULL;
     }
     /* Too small a cache closes and opens connections for every chunk. */
@@ -170,13 +271,15 @@ static void leave_rate(struct http_transfer *transfer)
 }
 
 /* What is received at a time: of a slow rate little, so that each has its turn soon. */
-static long read_size(const struct http_pool *pool)
+static size_t read_size(const struct http_transfer *transfer)
 {
-    uint64_t bytes_s = pool->rate == NULL ? 0 : rate_get(pool->rate), size = bytes_s / 64;
+    const struct rate *rate = transfer->pool->rate;
+    size_t most = transfer->options.read_bytes == 0 ? READ_SIZE : transfer->options.read_bytes;
+    uint64_t bytes_s = rate == NULL || !transfer->options.limited ? 0 : rate_get(rate), size = bytes_s / 64;
 
-    if (bytes_s == 0 || size > READ_SIZE)
-        return READ_SIZE;
-    return size < READ_SIZE_MIN ? READ_SIZE_MIN : (long)size;
+    if (bytes_s == 0 || size > most)
+        return most;
+    return size < READ_SIZE_MIN ? READ_SIZE_MIN : (size_t)size;
 }
 
 /* Its handle stays for the next transfer. */
@@ -204,6 +307,10 @@ void http_pool_free(struct http_pool *pool)
         transfer_free(transfer);
     }
     curl_multi_cleanup(pool->multi);
+    if (pool->epoll >= 0)
+        (void)close(pool->epoll);
+    if (pool->wake >= 0)
+        (void)close(pool->wake);
     free(pool);
 }
 
@@ -301,7 +408,8 @@ static bool set_up_transfer(struct http_transfer *transfer)
     struct http_setup setup = {.url = options->url,
                                .body = options->body,
                                .user_agent = transfer->pool->user_agent,
-                               .timeout_ms = options->timeout_ms};
+                               .timeout_ms = options->timeout_ms,
+                               .read_bytes = read_size(transfer)};
     CURL *easy = transfer->exchange.easy;
     CURLcode code = CURLE_OK;
     char range[48];
@@ -311,8 +419,6 @@ static bool set_up_transfer(struct http_transfer *transfer)
     code |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_transfer_data);
     code |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     code |= curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    if (options->limited)
-        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, read_size(transfer->pool));
     if (options->stall_ms > 0) {
         uint64_t seconds = (options->stall_ms + 999) / 1000, rate = options->stall_bytes / seconds;
 
@@ -347,6 +453,17 @@ enum err http_pool_start(struct http_pool *pool, const struct http_transfer_opti
     push(&pool->running, transfer);
     *ret = transfer;
     return ERR_OK;
+}
+
+bool http_transfer_content_range(const struct http_transfer *transfer, uint64_t *ret_first, uint64_t *ret_last,
+                                 uint64_t *ret_size)
+{
+    const struct http_exchange *exchange = &transfer->exchange;
+
+    *ret_first = exchange->range_first;
+    *ret_last = exchange->range_last;
+    *ret_size = exchange->range_size;
+    return exchange->has_content_range;
 }
 
 void http_pool_cancel(struct http_pool *pool, struct http_transfer *transfer)
@@ -405,12 +522,11 @@ static uint64_t resume_due(struct http_pool *pool, uint64_t timeout_ms)
 
 enum err http_pool_run(struct http_pool *pool, uint64_t timeout_ms)
 {
-    int running, left;
+    int left;
     const CURLMsg *message;
 
     timeout_ms = resume_due(pool, timeout_ms);
-    if (curl_multi_poll(pool->multi, NULL, 0, (int)timeout_ms, NULL) != CURLM_OK ||
-        curl_multi_perform(pool->multi, &running) != CURLM_OK)
+    if (!move(pool, timeout_ms))
         return ERR_IO;
     while ((message = curl_multi_info_read(pool->multi, &left)) != NULL) {
         struct http_transfer *transfer = NULL;
@@ -426,5 +542,7 @@ enum err http_pool_run(struct http_pool *pool, uint64_t timeout_ms)
 
 void http_pool_wake(struct http_pool *pool)
 {
-    (void)curl_multi_wakeup(pool->multi);
+    uint64_t one = 1;
+
+    (void)!write(pool->wake, &one, sizeof one); /* where it is full a wake is due already */
 }

@@ -18,8 +18,12 @@ struct fate {
     char error_body[100];
     uint8_t *bytes;
     size_t length, capacity;
-    size_t break_off_after; /* bytes; 0: never */
-    unsigned follow_ups;    /* transfers still to be started from on_done */
+    size_t break_off_after;               /* bytes; 0: never */
+    unsigned follow_ups;                  /* transfers still to be started from on_done */
+    size_t longest;                       /* bytes given on at a time */
+    const struct http_transfer *transfer; /* NULL: its Content-Range is not looked at while it runs */
+    bool has_range;
+    uint64_t first, last, size;
 };
 
 static int start(void **state)
@@ -52,6 +56,9 @@ static bool on_data(void *context, const uint8_t *bytes, size_t length)
     }
     memcpy(fate->bytes + fate->length, bytes, length);
     fate->length += length;
+    fate->longest = length > fate->longest ? length : fate->longest;
+    if (fate->transfer != NULL)
+        fate->has_range = http_transfer_content_range(fate->transfer, &fate->first, &fate->last, &fate->size);
     return fate->break_off_after == 0 || fate->length < fate->break_off_after;
 }
 
@@ -538,6 +545,61 @@ static void a_body_is_posted(void **state)
     free(fate.bytes);
 }
 
+static bool choose_chunks(int fd, const char *request, unsigned nth)
+{
+    static const char *const heads[] = {
+        "HTTP/1.1 206 OK\r\nContent-Range: bytes 300-399/1000000\r\nContent-Length: 100\r\n\r\n",
+        "HTTP/1.1 206 OK\r\nContent-Length: 100\r\n\r\n"};
+
+    (void)request;
+    return send_part(fd, heads[nth % 2], 300, 100);
+}
+
+/* Where the other side chooses, what it chose is known before the first byte is used. */
+static void the_content_range_is_known_while_bytes_come(void **state)
+{
+    struct fate fate = {0}, other = {0};
+
+    (void)state;
+    scripted_start(choose_chunks);
+    fate.transfer = begin(&fate, 0, 0);
+    run_until(1);
+    assert_true(fate.has_range);
+    assert_true(fate.first == 300 && fate.last == 399 && fate.size == CONTENT_SIZE);
+    other.transfer = begin(&other, 0, 0);
+    run_until(2);
+    assert_int_equal(other.length, 100);
+    assert_false(other.has_range);
+    free(fate.bytes);
+    free(other.bytes);
+}
+
+static size_t longest_read(size_t read_bytes)
+{
+    struct fate fate = {0};
+    struct http_transfer_options options = base_options(&fate);
+    struct http_transfer *transfer;
+
+    options.read_bytes = read_bytes;
+    assert_int_equal(http_pool_start(pool, &options, &transfer), ERR_OK);
+    run_until(over + 1);
+    assert_int_equal(fate.result.err, ERR_OK);
+    check_bytes(&fate, 0, CONTENT_SIZE);
+    free(fate.bytes);
+    return fate.longest;
+}
+
+/* The same handle does it all: what was asked for before is forgotten. */
+static void no_more_is_read_at_a_time_than_asked(void **state)
+{
+    (void)state;
+    scripted_start(serve);
+    assert_in_range(longest_read(4096), 1, 4096);
+    assert_in_range(longest_read(256 * KIB), 1, 256 * KIB);
+    assert_in_range(longest_read(0), 1, 64 * KIB);
+    assert_in_range(longest_read(2048), 1, 2048);
+}
+
 static void *wake_soon(void *context)
 {
     (void)usleep(50000);
@@ -575,6 +637,8 @@ int main(void)
         TEST(a_cancelled_transfer_calls_back_no_more),
         TEST(a_pool_may_be_freed_with_transfers_running),
         TEST(a_body_is_posted),
+        TEST(the_content_range_is_known_while_bytes_come),
+        TEST(no_more_is_read_at_a_time_than_asked),
         TEST(another_thread_ends_a_wait),
     };
     if (http_client_global_init() != ERR_OK)
