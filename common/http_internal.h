@@ -31,6 +31,7 @@ struct http_server {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool stopping;
+    bool is_awaited; /* somebody waits until requests have ended */
     struct link *links;
     struct http_request *deferred;
     size_t active;        /* requests between begin() and completed() */
@@ -54,6 +55,8 @@ struct http_request {
     const char *refusal_type;
     char refusal_detail[160];
 
+    void (*sent)(void *context, bool whole); /* NULL: nobody wants to know */
+    void *sent_context;
     bool dispatched, is_deferred;
     struct http_request *deferred_previous, *deferred_next;
     int status;

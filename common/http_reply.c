@@ -66,6 +66,17 @@ enum http_range http_request_range(const struct http_request *request, uint64_t 
     return http_parse_range(range, size, ret_first, ret_length);
 }
 
+int http_request_socket(const struct http_request *request)
+{
+    return request->link->fd;
+}
+
+void http_request_on_sent(struct http_request *request, void (*sent)(void *context, bool whole), void *context)
+{
+    request->sent = sent;
+    request->sent_context = context;
+}
+
 /* ---- replies ---- */
 
 void http_defer(struct http_request *request)

@@ -423,12 +423,15 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         server->options.observe(server->options.context, request->route, request->status,
                                 timing_now_us() - request->started_us,
                                 code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0);
+    if (request->sent != NULL)
+        request->sent(request->sent_context, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     set_deadline(server, request->link, server->options.request_deadline_ms);
     release_body(request);
     pthread_mutex_lock(&server->lock);
     server->active--;
     server->open_deferred -= request->is_deferred;
-    pthread_cond_broadcast(&server->changed);
+    if (server->is_awaited) /* else only the watchdog would wake, for nothing */
+        pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
     if (request->response != NULL)
         MHD_destroy_response(request->response);
@@ -528,6 +531,7 @@ void http_server_drain(struct http_server *server)
     if (fd != MHD_INVALID_SOCKET)
         (void)close(fd);
     pthread_mutex_lock(&server->lock);
+    server->is_awaited = true;
     while (server->active > 0 && timing_now_ms() < end)
         (void)timing_wait(&server->changed, &server->lock, 100);
     pthread_mutex_unlock(&server->lock);
@@ -562,7 +566,7 @@ void http_server_stop(struct http_server *server)
     if (server == NULL)
         return;
     pthread_mutex_lock(&server->lock);
-    server->stopping = true;
+    server->stopping = server->is_awaited = true;
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
     if (server->watchdog_runs)

@@ -78,6 +78,14 @@ bool http_request_is_head(const struct http_request *request);
 bool http_request_number(struct http_request *request, const char *name, uint64_t minimum, uint64_t maximum,
                          uint64_t fallback, uint64_t *ret);
 
+/* The connection's socket, for questions about it only; the request's own. */
+int http_request_socket(const struct http_request *request);
+/*
+ * Calls back once, on a thread of the server, when the answer's last byte is in the socket's buffer (`whole`), or when the
+ * connection broke before.  To be set before the reply.
+ */
+void http_request_on_sent(struct http_request *request, void (*sent)(void *context, bool whole), void *context);
+
 /* ---- replies ---- */
 
 /* The reply will come later, perhaps from another thread. */
