@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 /* How long written chunks may wait for their sync and record. */
@@ -25,13 +27,15 @@ struct part_file {
     uint8_t *layer; /* set once, then never changed: read without the lock */
     size_t count;
 
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
+    pthread_mutex_t lock;   /* guards what follows */
+    pthread_cond_t changed; /* something was synced */
+    pthread_cond_t wake;    /* the syncer has something to do */
     unsigned references;
     struct bitmap verified, pending;
-    uint64_t version, done_bytes;
+    uint32_t *order; /* the verified chunks as they came: the map of version first_version + n has the first n */
+    uint64_t version, first_version, done_bytes;
     uint64_t written, synced; /* how often a chunk was written; up to which of these it is on record */
-    bool flush, stop, running;
+    bool flush, stop, running, syncing, finished;
     enum err sync_err;
     void (*listener)(void *context);
     void *listener_context;
@@ -47,6 +51,7 @@ static void sync_once(struct part_file *part)
     uint64_t upto = part->written;
     enum err err = bitmap_copy(&snapshot, &part->verified);
 
+    part->syncing = true;
     pthread_mutex_unlock(&part->lock);
     if (err == ERR_OK && fdatasync(part->fd) != 0)
         err = err_from_errno(errno);
@@ -54,6 +59,7 @@ static void sync_once(struct part_file *part)
         err = state_save_verified(part->state, part->number, &snapshot);
     bitmap_free(&snapshot);
     pthread_mutex_lock(&part->lock);
+    part->syncing = false;
     if (err == ERR_OK)
         part->synced = upto;
     else if (part->sync_err == ERR_OK)
@@ -64,16 +70,20 @@ static void sync_once(struct part_file *part)
 static void *keep_synced(void *context)
 {
     struct part_file *part = context;
+    uint64_t next_ms = timing_now_ms() + SYNC_INTERVAL_MS;
 
     pthread_mutex_lock(&part->lock);
     while (!part->stop) {
-        if (part->written == part->synced || part->sync_err != ERR_OK) {
-            pthread_cond_wait(&part->changed, &part->lock);
-            continue;
+        uint64_t now_ms = timing_now_ms();
+
+        if (part->written == part->synced || part->sync_err != ERR_OK || part->finished) {
+            pthread_cond_wait(&part->wake, &part->lock);
+        } else if (now_ms < next_ms && !part->flush) {
+            (void)timing_wait(&part->wake, &part->lock, next_ms - now_ms);
+        } else {
+            next_ms = now_ms + SYNC_INTERVAL_MS;
+            sync_once(part);
         }
-        sync_once(part);
-        if (!part->flush && !part->stop)
-            (void)timing_wait(&part->changed, &part->lock, SYNC_INTERVAL_MS);
     }
     pthread_mutex_unlock(&part->lock);
     return NULL;
@@ -86,7 +96,7 @@ enum err part_file_flush(struct part_file *part)
     pthread_mutex_lock(&part->lock);
     part->flush = true;
     while (part->synced != part->written && part->sync_err == ERR_OK) {
-        pthread_cond_broadcast(&part->changed);
+        pthread_cond_signal(&part->wake);
         pthread_cond_wait(&part->changed, &part->lock);
     }
     part->flush = false;
@@ -103,12 +113,32 @@ static void mark(struct part_file *part, uint64_t index)
 {
     if (bitmap_get(&part->verified, index))
         return;
+    part->order[part->verified.set] = (uint32_t)index;
     bitmap_put(&part->verified, index, true);
+    bitmap_put(&part->pending, index, false);
     part->done_bytes += merkle_chunk_length(part->content.size, part->chunk_size, index);
     part->version++;
 }
 
-/* Gives the file its length and, where the file system can, its blocks, so that a full disk shows now and not half way. */
+/*
+ * Takes all blocks that the file will need, so that a full disk shows now and not half way.  In memory (tmpfs) that would be
+ * half of the work of writing it: there only the room is looked at.  False with errno where it is not to be had.
+ */
+static bool take_blocks(const struct part_file *part, const struct stat *status)
+{
+    uint64_t taken = (uint64_t)status->st_blocks * 512;
+    struct statfs system;
+
+    if (fstatfs(part->fd, &system) != 0 || system.f_type != TMPFS_MAGIC || system.f_blocks == 0)
+        return fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0;
+    errno = ENOSPC;
+    if (taken < part->content.size && (part->content.size - taken) / (uint64_t)system.f_bsize >= system.f_bavail)
+        return false;
+    errno = EOPNOTSUPP; /* the length is still to be set */
+    return false;
+}
+
+/* Gives the file its length and, where the file system can, its blocks. */
 static enum err reserve(struct part_file *part, struct why *why)
 {
     struct stat status;
@@ -120,7 +150,7 @@ static enum err reserve(struct part_file *part, struct why *why)
     if ((uint64_t)status.st_size > part->content.size && ftruncate(part->fd, (off_t)part->content.size) != 0)
         return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
     is_new = status.st_size == 0;
-    if (part->content.size > 0 && fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0)
+    if (part->content.size > 0 && take_blocks(part, &status))
         return ERR_OK;
     if (part->content.size > 0 && errno == ENOSPC) {
         if (is_new && ftruncate(part->fd, 0) != 0)
@@ -252,6 +282,7 @@ enum err part_file_open(struct state *state, const struct download_row *row, con
     part->content = row->content;
     (void)pthread_mutex_init(&part->lock, NULL);
     (void)timing_condition_init(&part->changed);
+    (void)timing_condition_init(&part->wake);
     (void)identity_random(&part->version, sizeof part->version);
     part->version &= UINT32_MAX; /* room to count up, exact in JSON */
     err = open_file(part, row->number, &had_full_length, why);
@@ -289,9 +320,10 @@ void part_file_release(struct part_file *part)
         return;
     pthread_mutex_lock(&part->lock);
     left = --part->references;
-    if (left == 0)
+    if (left == 0) {
         part->stop = true;
-    pthread_cond_broadcast(&part->changed);
+        pthread_cond_signal(&part->wake);
+    }
     pthread_mutex_unlock(&part->lock);
     if (left > 0)
         return;
@@ -302,8 +334,10 @@ void part_file_release(struct part_file *part)
     bitmap_free(&part->verified);
     bitmap_free(&part->pending);
     free(part->layer);
+    free(part->order);
     (void)pthread_mutex_destroy(&part->lock);
     (void)pthread_cond_destroy(&part->changed);
+    (void)pthread_cond_destroy(&part->wake);
     free(part);
 }
 
@@ -321,14 +355,21 @@ int part_file_fd(const struct part_file *part)
 
 enum err part_file_set_layer(struct part_file *part, uint64_t chunk_size, const uint8_t *layer, size_t count)
 {
+    void (*listener)(void *context);
+    void *context;
     uint8_t *copy;
+    uint32_t *order;
     enum err err;
 
     if (count != merkle_chunk_count(part->content.size, chunk_size))
         return ERR_INVALID;
     copy = malloc(count * HASH_SIZE + 1);
-    if (copy == NULL)
+    order = calloc(count + 1, sizeof *order);
+    if (copy == NULL || order == NULL) {
+        free(copy);
+        free(order);
         return ERR_NOMEM;
+    }
     if (count > 0)
         memcpy(copy, layer, count * HASH_SIZE);
     pthread_mutex_lock(&part->lock);
@@ -337,13 +378,20 @@ enum err part_file_set_layer(struct part_file *part, uint64_t chunk_size, const 
         err = bitmap_init(&part->pending, count);
     if (err == ERR_OK) {
         part->layer = copy;
+        part->order = order;
         part->count = count;
         part->chunk_size = chunk_size;
-        part->version++;
+        part->first_version = ++part->version;
         copy = NULL;
+        order = NULL;
     }
+    listener = err == ERR_OK ? part->listener : NULL;
+    context = part->listener_context;
     pthread_mutex_unlock(&part->lock);
+    if (listener != NULL)
+        listener(context);
     free(copy);
+    free(order);
     return err;
 }
 
@@ -429,10 +477,34 @@ uint64_t part_file_version(struct part_file *part)
     return version;
 }
 
+enum err part_file_added(struct part_file *part, uint64_t since, size_t maximum, uint64_t **ret_added,
+                         size_t *ret_count, uint64_t *ret_version)
+{
+    enum err err = ERR_NOT_FOUND;
+    size_t from;
+
+    *ret_added = NULL;
+    *ret_count = 0;
+    pthread_mutex_lock(&part->lock);
+    if (part->order == NULL || since < part->first_version || since > part->version)
+        goto out;
+    from = (size_t)(since - part->first_version);
+    if (part->verified.set - from > maximum)
+        goto out;
+    *ret_added = calloc(part->verified.set - from + 1, sizeof **ret_added);
+    err = *ret_added == NULL ? ERR_NOMEM : ERR_OK;
+    for (size_t i = from; err == ERR_OK && i < part->verified.set; i++)
+        (*ret_added)[(*ret_count)++] = part->order[i];
+    *ret_version = part->version;
+out:
+    pthread_mutex_unlock(&part->lock);
+    return err;
+}
+
 void part_file_set_pending(struct part_file *part, uint64_t index, bool pending)
 {
     pthread_mutex_lock(&part->lock);
-    bitmap_put(&part->pending, index, pending);
+    bitmap_put(&part->pending, index, pending && !bitmap_get(&part->verified, index));
     pthread_mutex_unlock(&part->lock);
 }
 
@@ -490,11 +562,11 @@ enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *
         return err;
     pthread_mutex_lock(&part->lock);
     mark(part, index);
-    part->written++;
+    if (part->written++ == part->synced)
+        pthread_cond_signal(&part->wake);
     err = part->sync_err;
     listener = part->listener;
     context = part->listener_context;
-    pthread_cond_broadcast(&part->changed);
     pthread_mutex_unlock(&part->lock);
     if (listener != NULL)
         listener(context);
@@ -567,13 +639,25 @@ static enum err copy_over(struct part_file *part, int folder_fd, const char *nam
     return why_set(why, err_from_errno(number), "%s: %s", name, strerror(number));
 }
 
-enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why)
+/* From here on only the whole file counts: a record of chunks would come too late to be of use. */
+static enum err stop_recording(struct part_file *part)
 {
-    enum err err = part_file_flush(part);
-    bool copied = false;
+    enum err err;
 
-    if (err != ERR_OK)
-        return why_set(why, err, "%s: %s", part->path, err_name(err));
+    pthread_mutex_lock(&part->lock);
+    part->finished = true;
+    while (part->syncing)
+        pthread_cond_wait(&part->changed, &part->lock);
+    err = part->sync_err;
+    pthread_mutex_unlock(&part->lock);
+    return err;
+}
+
+static enum err move_to(struct part_file *part, int folder_fd, const char *name, struct why *why)
+{
+    bool copied = false;
+    enum err err;
+
     if (fsync(part->fd) != 0)
         return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
     if (rename_new(AT_FDCWD, part->path, folder_fd, name) != 0) {
@@ -589,4 +673,21 @@ enum err part_file_finish(struct part_file *part, int folder_fd, const char *nam
     if (copied) /* not before the copy's name is on disk, too */
         (void)unlink(part->path);
     return ERR_OK;
+}
+
+enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why)
+{
+    enum err err = stop_recording(part);
+
+    if (err != ERR_OK)
+        (void)why_set(why, err, "%s: %s", part->path, err_name(err));
+    else
+        err = move_to(part, folder_fd, name, why);
+    if (err == ERR_OK)
+        return ERR_OK;
+    pthread_mutex_lock(&part->lock);
+    part->finished = false;
+    pthread_cond_signal(&part->wake);
+    pthread_mutex_unlock(&part->lock);
+    return err;
 }

@@ -43,10 +43,19 @@ bool part_file_complete(struct part_file *part);
 /* A copy of the map of verified chunks; `ret` is zeroed or initialised.  The version changes with it. */
 enum err part_file_have(struct part_file *part, struct bitmap *ret, uint64_t *ret_version);
 uint64_t part_file_version(struct part_file *part);
+/*
+ * The chunks that became verified after the map had the version `since`, in their order; the caller frees the array.
+ * ERR_NOT_FOUND where that is not known, or where they are more than `maximum`: the whole map tells then.
+ */
+enum err part_file_added(struct part_file *part, uint64_t since, size_t maximum, uint64_t **ret_added,
+                         size_t *ret_count, uint64_t *ret_version);
 /* The layer for `chunk_size`, a multiple of its own; errors as library_layer(). */
 enum err part_file_layer(struct part_file *part, uint64_t chunk_size, uint8_t **ret_layer, size_t *ret_count);
 
-/* Chunks that are being fetched now, for other leechers' choices.  `pending` has as many bits as chunks. */
+/*
+ * Chunks that are being fetched now, for other leechers' choices; a verified one never is.  `pending` has as many bits as
+ * chunks.
+ */
 void part_file_set_pending(struct part_file *part, uint64_t index, bool pending);
 enum err part_file_pending(struct part_file *part, struct bitmap *ret);
 

@@ -99,7 +99,60 @@ static void pending_chunks_are_told(void **state)
     assert_int_equal(part_file_pending(part, &pending), ERR_OK);
     assert_int_equal(pending.count, PART_CHUNKS);
     assert_true(pending.set == 1 && bitmap_get(&pending, 5));
+    assert_int_equal(part_write(part, 5), ERR_OK); /* here it is, and whoever else brings it is of no use */
+    part_file_set_pending(part, 5, true);
+    assert_int_equal(part_file_pending(part, &pending), ERR_OK);
+    assert_int_equal(pending.set, 0);
     bitmap_free(&pending);
+    part_file_release(part);
+}
+
+static void expect_added(struct part_file *part, uint64_t since, const uint64_t *chunks, size_t count)
+{
+    uint64_t *added = NULL, version = 0;
+    size_t got = 0;
+
+    assert_int_equal(part_file_added(part, since, count, &added, &got, &version), ERR_OK);
+    assert_int_equal(got, count);
+    assert_int_equal(version, part_file_version(part));
+    if (count > 0)
+        assert_memory_equal(added, chunks, count * sizeof *chunks);
+    free(added);
+}
+
+static void what_was_added_since_a_version_is_known(void **state)
+{
+    static const uint64_t chunks[] = {8, 1, 4};
+    struct part_file *part = part_open_with_layer();
+    uint64_t *added, version, before = part_file_version(part);
+    size_t count;
+
+    (void)state;
+    expect_added(part, before, NULL, 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(part_write(part, chunks[i]), ERR_OK);
+    assert_int_equal(part_write(part, 8), ERR_OK); /* again: nothing is new */
+    for (size_t i = 0; i <= 3; i++)
+        expect_added(part, before + i, chunks + i, 3 - i);
+    assert_int_equal(part_file_added(part, before, 2, &added, &count, &version), ERR_NOT_FOUND); /* more than wanted */
+    assert_int_equal(part_file_added(part, before + 4, 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_int_equal(part_file_added(part, before - 1, 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_int_equal(part_file_added(part, 0, 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_int_equal(part_file_added(part, UINT64_MAX, 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_null(added);
+    part_file_release(part);
+}
+
+static void nothing_was_added_before_the_layer(void **state)
+{
+    struct part_file *part = part_open();
+    uint64_t *added, version;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(part_file_added(part, part_file_version(part), 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_int_equal(part_file_added(part, 0, 9, &added, &count, &version), ERR_NOT_FOUND);
+    assert_null(added);
     part_file_release(part);
 }
 
@@ -132,13 +185,15 @@ static void listen_to(void *context)
     atomic_fetch_add(&told, 1);
 }
 
-static void a_listener_hears_of_chunks(void **state)
+static void a_listener_hears_of_the_layer_and_of_chunks(void **state)
 {
-    struct part_file *part = part_open_with_layer();
+    struct part_file *part = part_open();
 
     (void)state;
-    atomic_store(&told, 0);
     part_file_set_listener(part, listen_to, &told);
+    assert_int_equal(part_file_set_layer(part, PART_CHUNK, part_layer, PART_CHUNKS), ERR_OK);
+    assert_int_equal(atomic_load(&told), 1);
+    atomic_store(&told, 0);
     assert_int_equal(part_write(part, 0), ERR_OK);
     assert_int_equal(part_write(part, 1), ERR_OK);
     assert_int_equal(atomic_load(&told), 2);
@@ -214,10 +269,16 @@ static void readers_see_verified_bytes_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_new_part_has_nothing),     TEST(a_layer_is_set_once),
-        TEST(written_chunks_are_had),     TEST(a_range_is_had_where_all_its_chunks_are),
-        TEST(pending_chunks_are_told),    TEST(coarser_layers_are_made_and_finer_ones_are_not),
-        TEST(a_listener_hears_of_chunks), TEST(readers_see_verified_bytes_only),
+        TEST(a_new_part_has_nothing),
+        TEST(a_layer_is_set_once),
+        TEST(written_chunks_are_had),
+        TEST(a_range_is_had_where_all_its_chunks_are),
+        TEST(pending_chunks_are_told),
+        TEST(what_was_added_since_a_version_is_known),
+        TEST(nothing_was_added_before_the_layer),
+        TEST(coarser_layers_are_made_and_finer_ones_are_not),
+        TEST(a_listener_hears_of_the_layer_and_of_chunks),
+        TEST(readers_see_verified_bytes_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* A part file's life: restarts, kills, a full disk, the end. */
 #include "part_fixture.h"
 
+#include "timing.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -38,24 +40,44 @@ static void recorded_chunks_are_trusted(void **state)
     part_file_release(part);
 }
 
+static size_t recorded(void)
+{
+    struct download_row row = part_row();
+    size_t set = row.verified.set;
+
+    download_row_free(&row);
+    return set;
+}
+
+/* However little there is to record: what it costs to record does not grow with how finely the chunks come. */
+static void records_are_a_second_apart(void **state)
+{
+    uint64_t start_ms = timing_now_ms(), end_ms = start_ms + 60000;
+    struct part_file *part = part_open_with_layer();
+
+    (void)state;
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_int_equal(part_write(part, i), ERR_OK);
+        while (recorded() <= i && timing_now_ms() < end_ms)
+            (void)usleep(10000);
+        assert_int_equal(recorded(), i + 1);
+        assert_true(timing_now_ms() - start_ms >= (i + 1) * 1000);
+    }
+    part_file_release(part);
+}
+
 /* Within a second or so, without anybody's asking. */
 static void chunks_are_recorded_by_themselves(void **state)
 {
     struct part_file *part = part_open_with_layer();
-    size_t set = 0;
 
     (void)state;
     assert_int_equal(part_write(part, 1), ERR_OK);
     (void)usleep(20000);
     assert_int_equal(part_write(part, 2), ERR_OK);
-    for (int tries = 0; set < 2 && tries < 600; tries++) {
-        struct download_row row = part_row();
-
-        set = row.verified.set;
-        download_row_free(&row);
+    for (int tries = 0; recorded() < 2 && tries < 600; tries++)
         (void)usleep(100000);
-    }
-    assert_int_equal(set, 2);
+    assert_int_equal(recorded(), 2);
     part_file_release(part);
 }
 
@@ -87,7 +109,6 @@ static void unrecorded_chunks_are_hashed_and_kept(void **state)
 {
     static const uint64_t chunks[] = {0, 4, 5, 6, PART_CHUNKS - 1};
     struct part_file *part = part_open_with_layer();
-    struct download_row row;
 
     (void)state;
     assert_int_equal(part_write(part, 2), ERR_OK);
@@ -102,9 +123,7 @@ static void unrecorded_chunks_are_hashed_and_kept(void **state)
     assert_int_equal(part_file_done_bytes(part), 4 * PART_CHUNK + 20000);
     assert_int_equal(part_file_flush(part), ERR_OK); /* and it is on record now */
     part_file_release(part);
-    row = part_row();
-    assert_int_equal(row.verified.set, 5);
-    download_row_free(&row);
+    assert_int_equal(recorded(), 5);
 }
 
 /* Killed for good, in the midst of it: the record must not lead the bytes. */
@@ -254,6 +273,48 @@ static void a_whole_part_becomes_the_file(void **state)
     (void)snprintf(file, sizeof file, "%s/done.bin", part_folder);
     check_file(file);
     assert_int_equal(access(part_path(path, sizeof path), F_OK), -1);
+}
+
+/* A file that is on its way to its name needs no record of its chunks any more, which would only take time. */
+static void finishing_waits_for_no_record(void **state)
+{
+    int fd = open(part_folder, O_RDONLY | O_DIRECTORY);
+    bool quick = false;
+
+    (void)state;
+    for (int tries = 0; !quick && tries < 100; tries++) {
+        uint64_t start_ms = timing_now_ms();
+        struct part_file *part = whole_part();
+        char name[20];
+
+        (void)snprintf(name, sizeof name, "file-%d", tries);
+        assert_int_equal(part_file_finish(part, fd, name, NULL), ERR_OK);
+        quick = timing_now_ms() - start_ms < 1000; /* else it may have been recorded before */
+        assert_true(!quick || recorded() == 0);
+        part_file_release(part);
+    }
+    assert_true(quick);
+    (void)close(fd);
+}
+
+/* It is kept, and so is the record of it. */
+static void what_cannot_be_finished_is_recorded(void **state)
+{
+    struct part_file *part = whole_part();
+    int fd = open(part_folder, O_RDONLY | O_DIRECTORY);
+    char file[200];
+
+    (void)state;
+    (void)snprintf(file, sizeof file, "%s/done.bin", part_folder);
+    (void)close(open(file, O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(part_file_finish(part, fd, "done.bin", NULL), ERR_EXISTS);
+    for (int tries = 0; recorded() < PART_CHUNKS && tries < 600; tries++)
+        (void)usleep(100000);
+    assert_int_equal(recorded(), PART_CHUNKS);
+    assert_int_equal(part_file_flush(part), ERR_OK);
+    assert_int_equal(part_file_finish(part, fd, "other.bin", NULL), ERR_OK); /* and it may be tried again */
+    (void)close(fd);
+    part_file_release(part);
 }
 
 static void an_existing_file_is_not_replaced(void **state)
@@ -406,11 +467,19 @@ static int fill_the_disk(void)
     (void)snprintf(path, sizeof path, "%s/.enxame/parts/5", part_folder);
     if (stat(path, &status) != 0 || status.st_blocks != 0)
         return 3;                 /* keeps what it could not use */
-    row.content.size = 100 * KIB; /* a smaller one fits */
+    row.content.size = 200 * KIB; /* a smaller one fits */
     if (part_file_open(part_state, &row, NULL, &part, &why) != ERR_OK)
         return 4;
+    if (stat(path, &status) != 0 || status.st_size != 200 * KIB || status.st_blocks != 0)
+        return 5; /* memory is taken as bytes come: all at once would be half of the work of writing them */
+    if (pwrite(part_file_fd(part), part_bytes, 150 * KIB, 0) != 150 * KIB)
+        return 6;
     part_file_release(part);
-    return 0;
+    if (part_file_open(part_state, &row, NULL, &part, &why) != ERR_OK)
+        return 7; /* what it has already needs no room */
+    part_file_release(part);
+    row.content.size = 260 * KIB;
+    return part_file_open(part_state, &row, NULL, &part, &why) == ERR_NOSPACE ? 0 : 8;
 }
 
 static void a_full_disk_shows_at_the_beginning(void **state)
@@ -487,12 +556,15 @@ int main(void)
         TEST(recorded_chunks_are_trusted),
         TEST(bytes_that_no_download_will_use_are_removed),
         TEST(chunks_are_recorded_by_themselves),
+        TEST(records_are_a_second_apart),
         TEST(unrecorded_chunks_are_hashed_and_kept),
         TEST(a_killed_peer_goes_on_where_it_was),
         TEST(a_truncated_file_is_not_trusted),
         TEST(a_part_that_vanished_begins_anew),
         TEST(a_stopped_recovery_hashes_nothing),
         TEST(a_whole_part_becomes_the_file),
+        TEST(finishing_waits_for_no_record),
+        TEST(what_cannot_be_finished_is_recorded),
         TEST(an_existing_file_is_not_replaced),
         TEST(another_file_system_gets_a_copy),
         TEST(a_longer_stray_leaves_nothing_behind),
