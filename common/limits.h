@@ -72,6 +72,8 @@
 #define POLL_WAIT_MAX_MS 30000u
 #define POLLS_PER_ADDRESS_MAX 256u
 #define POLLS_MAX 4096u
+/* Answers of file bytes that wait for their turn: each holds a connection and a descriptor. */
+#define UPLOADS_WAITING_MAX 4096u
 /* Stopping: requests under way may take this long. */
 #define DRAIN_MS 5000u
 /* After that, the answers that tell of the end may take this long to go out. */

@@ -148,6 +148,8 @@ void holders_answer_free(struct holders_answer *answer);
 struct any_request {
     uint64_t size;
     uint64_t chunk_size;
+    uint64_t count; /* at most so many chunks in a row; 1 where absent */
+    bool fresh;     /* only chunks that were not sent to anybody in this way yet; false where absent */
     struct bitmap wanted;
 };
 enum err any_request_parse(const char *text, size_t length, struct any_request *ret, struct why *why);

@@ -33,6 +33,9 @@ enum err any_request_parse(const char *text, size_t length, struct any_request *
     reader_integer(&reader, "size", NEED_REQUIRED, 1, CONTENT_SIZE_MAX, &ret->size);
     ret->chunk_size = read_chunk_size(&reader, ret->size, &count);
     reader_bitmap(&reader, "wanted", NEED_REQUIRED, count, &ret->wanted);
+    ret->count = 1;
+    reader_integer(&reader, "count", NEED_OPTIONAL, 1, LAYER_HASHES_MAX, &ret->count);
+    reader_boolean(&reader, "fresh", NEED_OPTIONAL, &ret->fresh);
     json_decref(root);
     if (reader.err)
         any_request_free(ret);
@@ -45,6 +48,10 @@ char *any_request_format(const struct any_request *request)
     writer_integer(&writer, "size", request->size);
     writer_integer(&writer, "chunk_size", request->chunk_size);
     writer_bitmap(&writer, "wanted", &request->wanted);
+    if (request->count > 1)
+        writer_integer(&writer, "count", request->count);
+    if (request->fresh)
+        writer_value(&writer, "fresh", json_true());
     return writer_close(&writer);
 }
 

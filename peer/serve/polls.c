@@ -1,10 +1,13 @@
 #include "polls.h"
 
 #include "limits.h"
+#include "picker.h"
 #include "timing.h"
 
 /* Between two rounds of answers: new chunks gather meanwhile. */
-#define GATHER_MS 50u
+#define GATHER_MS 10u
+/* Chunks that are told one by one; of more the whole map is smaller. */
+#define ADDED_MAX 64u
 
 struct poll {
     struct poll *next;
@@ -12,25 +15,42 @@ struct poll {
     struct part_file *part;
     struct address source;
     uint64_t since, until_ms;
+    bool delta;
 };
 
 struct polls {
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    bool stopping, news;
+    bool stopping;
+    bool news;    /* something changed since the thread looked */
+    bool is_idle; /* the thread waits for news, and not for the end of a pause */
     struct poll *first;
     size_t count;
 };
 
-void polls_answer(struct http_request *request, struct part_file *part)
+/* The whole map, and what is being fetched; before the layer is known it is empty, in chunks of the usual size. */
+static enum err whole_map(struct part_file *part, struct have_answer *ret)
 {
-    struct have_answer answer = {0};
-    enum err err = part_file_have(part, &answer.bitmap, &answer.version);
+    uint64_t size = part_file_content(part)->size;
+    enum err err = part_file_have(part, &ret->bitmap, &ret->version);
 
-    answer.chunk_size = part_file_chunk_size(part);
-    if (err == ERR_OK)
-        err = part_file_pending(part, &answer.pending);
+    if (err != ERR_OK || ret->bitmap.count > 0)
+        return err == ERR_OK ? part_file_pending(part, &ret->pending) : err;
+    ret->chunk_size = picker_chunk_size(size);
+    return bitmap_init(&ret->bitmap, (size_t)merkle_chunk_count(size, ret->chunk_size));
+}
+
+void polls_answer(struct http_request *request, struct part_file *part, uint64_t since, bool delta)
+{
+    struct have_answer answer = {.chunk_size = part_file_chunk_size(part)};
+    enum err err = ERR_NOT_FOUND;
+
+    if (delta)
+        err = part_file_added(part, since, ADDED_MAX, &answer.added, &answer.added_count, &answer.version);
+    answer.is_delta = err == ERR_OK;
+    if (err == ERR_NOT_FOUND)
+        err = whole_map(part, &answer);
     if (err != ERR_OK)
         http_reply_problem(request, 500, "internal", "%s", err_name(err));
     else
@@ -69,7 +89,7 @@ static void answer_all(struct poll *due)
         struct poll *poll = due;
 
         due = poll->next;
-        polls_answer(poll->request, poll->part);
+        polls_answer(poll->request, poll->part, poll->since, poll->delta);
         part_file_release(poll->part);
         free(poll);
     }
@@ -98,10 +118,12 @@ static void *run(void *context)
         pthread_mutex_lock(&polls->lock);
         if (polls->stopping || polls->news)
             continue;
+        polls->is_idle = true;
         if (polls->first == NULL)
             pthread_cond_wait(&polls->changed, &polls->lock);
         else
             (void)timing_wait(&polls->changed, &polls->lock, 500); /* some may have run out of time */
+        polls->is_idle = false;
     }
     pthread_mutex_unlock(&polls->lock);
     return NULL;
@@ -155,8 +177,7 @@ static bool has_room(const struct polls *polls, const struct address *source)
     return same < POLLS_PER_ADDRESS_MAX;
 }
 
-void polls_add(struct polls *polls, struct http_request *request, struct part_file *part, uint64_t since,
-               uint64_t wait_ms)
+void polls_add(struct polls *polls, struct http_request *request, const struct poll_request *wish)
 {
     struct poll *poll = calloc(1, sizeof *poll);
     bool waits;
@@ -165,21 +186,24 @@ void polls_add(struct polls *polls, struct http_request *request, struct part_fi
     waits = poll != NULL && has_room(polls, http_request_source(request));
     if (waits) {
         poll->request = request;
-        poll->part = part_file_hold(part);
+        poll->part = part_file_hold(wish->part);
         poll->source = *http_request_source(request);
-        poll->since = since;
-        poll->until_ms = timing_now_ms() + wait_ms;
+        poll->since = wish->since;
+        poll->delta = wish->delta;
+        poll->until_ms = timing_now_ms() + wish->wait_ms;
         poll->next = polls->first;
         polls->first = poll;
         poll = NULL;
         polls->count++;
         http_defer(request);
-        pthread_cond_broadcast(&polls->changed);
+        polls->news = true; /* it may have changed before it was on the list */
+        if (polls->is_idle)
+            pthread_cond_broadcast(&polls->changed);
     }
     pthread_mutex_unlock(&polls->lock);
     free(poll);
     if (!waits)
-        polls_answer(request, part);
+        polls_answer(request, wish->part, wish->since, wish->delta);
 }
 
 void polls_wake(void *context)
@@ -188,7 +212,7 @@ void polls_wake(void *context)
 
     pthread_mutex_lock(&polls->lock);
     polls->news = true;
-    if (polls->first != NULL)
+    if (polls->first != NULL && polls->is_idle)
         pthread_cond_broadcast(&polls->changed);
     pthread_mutex_unlock(&polls->lock);
 }

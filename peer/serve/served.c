@@ -59,29 +59,53 @@ static struct tally *find_tally(struct served *served, const struct content *con
     return oldest->sent == NULL ? NULL : oldest;
 }
 
-bool served_choose(struct served *served, const struct content *content, uint64_t chunk_size,
-                   const struct bitmap *wanted, const struct bitmap *held, size_t *ret_index)
+static bool may_send(const struct served_choice *choice, size_t chunk)
 {
-    size_t best = SIZE_MAX, start = 0;
-    struct tally *tally;
+    return bitmap_get(choice->wanted, chunk) && (choice->held == NULL || bitmap_get(choice->held, chunk));
+}
 
-    if (wanted->count == 0 || identity_random(&start, sizeof start) != ERR_OK)
-        return false;
-    start %= wanted->count;
-    pthread_mutex_lock(&served->lock);
-    tally = find_tally(served, content, chunk_size, wanted->count);
-    for (size_t i = 0; tally != NULL && i < wanted->count; i++) {
-        size_t chunk = (start + i) % wanted->count;
+/* The number of the chunk that was sent least often; SIZE_MAX: none may be sent. */
+static size_t find_least_sent(const struct tally *tally, const struct served_choice *choice, size_t start)
+{
+    size_t best = SIZE_MAX;
 
-        if (!bitmap_get(wanted, chunk) || (held != NULL && !bitmap_get(held, chunk)))
+    for (size_t i = 0; i < choice->wanted->count; i++) {
+        size_t chunk = (start + i) % choice->wanted->count;
+
+        if (!may_send(choice, chunk) || (choice->fresh && tally->sent[chunk] > 0))
             continue;
         if (best == SIZE_MAX || tally->sent[chunk] < tally->sent[best])
             best = chunk;
+        if (tally->sent[best] == 0)
+            break;
     }
+    return best;
+}
+
+bool served_choose(struct served *served, const struct content *content, const struct served_choice *choice,
+                   size_t *ret_index, size_t *ret_count)
+{
+    size_t best = SIZE_MAX, start = 0, count = choice->wanted->count;
+    struct tally *tally;
+
+    if (count == 0 || identity_random(&start, sizeof start) != ERR_OK)
+        return false;
+    start %= count;
+    *ret_count = 0;
+    pthread_mutex_lock(&served->lock);
+    tally = find_tally(served, content, choice->chunk_size, count);
+    if (tally != NULL)
+        best = find_least_sent(tally, choice, start);
     if (best != SIZE_MAX) {
+        uint16_t times = tally->sent[best];
+
+        for (size_t i = best; i < count && *ret_count < choice->count && may_send(choice, i) && tally->sent[i] == times;
+             i++) {
+            if (times < UINT16_MAX)
+                tally->sent[i]++;
+            (*ret_count)++;
+        }
         tally->used = ++served->calls;
-        if (tally->sent[best] < UINT16_MAX)
-            tally->sent[best]++;
     }
     pthread_mutex_unlock(&served->lock);
     *ret_index = best;

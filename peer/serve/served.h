@@ -15,11 +15,18 @@ struct served;
 struct served *served_new(void); /* NULL: out of memory */
 void served_free(struct served *served);
 
+struct served_choice {
+    uint64_t chunk_size;
+    const struct bitmap *wanted; /* chunks that may be sent */
+    const struct bitmap *held;   /* NULL: all */
+    uint64_t count;              /* at most so many in a row */
+    bool fresh;                  /* none that was sent before */
+};
 /*
- * Of the chunks in `wanted`, and in `held` where that is not NULL, the one sent least often, ties at random; counts it as
- * sent.  False where there is none.
+ * The chunk sent least often, ties at random, and those behind it that were sent as often; counts them as sent.  False
+ * where there is none.
  */
-bool served_choose(struct served *served, const struct content *content, uint64_t chunk_size,
-                   const struct bitmap *wanted, const struct bitmap *held, size_t *ret_index);
+bool served_choose(struct served *served, const struct content *content, const struct served_choice *choice,
+                   size_t *ret_index, size_t *ret_count);
 
 #endif

@@ -266,6 +266,8 @@ enum err server_start(const struct server_options *options, struct server **ret,
     if (server->served != NULL)
         err = polls_new(&server->polls);
     if (err == ERR_OK)
+        err = uploads_new(&server->uploads);
+    if (err == ERR_OK)
         err = identity_random(&server->version, sizeof server->version);
     server->version &= UINT32_MAX;
     if (err != ERR_OK)
@@ -297,11 +299,13 @@ void server_stop(struct server *server)
     if (server == NULL)
         return;
     polls_stop(server->polls); /* they would hold up the draining */
+    uploads_stop(server->uploads);
     if (server->http != NULL) {
         http_server_drain(server->http);
         http_server_stop(server->http);
     }
     polls_free(server->polls);
+    uploads_free(server->uploads);
     served_free(server->served);
     (void)pthread_rwlock_destroy(&server->lock);
     free(server);

@@ -91,19 +91,20 @@ void server_data(void *context, struct http_request *request)
     char etag[HASH_HEX + 24], range[48], *name = NULL;
     enum http_range kind;
     enum err err;
+    bool held;
 
     if (!read_content(request, &content))
         return;
-    err = library_open(server->options.library, &content, &file.fd, &name);
-    if (err != ERR_OK) {
-        part = server_part(server, &content);
-        if (part == NULL) {
-            reply_unopened(request, err);
-            return;
-        }
-    }
     make_etag(&content, etag);
     kind = http_request_range(request, content.size, etag, &file.offset, &file.length);
+    part = server_part(server, &content);
+    held = part != NULL && kind == HTTP_RANGE_PART && part_file_has_range(part, file.offset, file.length);
+    /* What an unfinished download holds is served without a look into the library. */
+    err = held ? ERR_OK : library_open(server->options.library, &content, &file.fd, &name);
+    if (err != ERR_OK && part == NULL) {
+        reply_unopened(request, err);
+        return;
+    }
     if (kind == HTTP_RANGE_UNSATISFIABLE) {
         (void)snprintf(range, sizeof range, "bytes */%llu", (unsigned long long)content.size);
         http_reply_header(request, "Content-Range", range);
@@ -111,11 +112,11 @@ void server_data(void *context, struct http_request *request)
                            (unsigned long long)content.size);
         goto out;
     }
-    if (part != NULL && !part_file_has_range(part, file.offset, file.length)) {
+    if (err != ERR_OK && !part_file_has_range(part, file.offset, file.length)) {
         reply_not_held(request);
         goto out;
     }
-    if (part != NULL)
+    if (file.fd < 0)
         file.fd = part_fd(part);
     if (file.fd < 0) {
         reply_busy(request, "too many open files");
@@ -125,7 +126,7 @@ void server_data(void *context, struct http_request *request)
     file.partial = kind == HTTP_RANGE_PART;
     file.etag = etag;
     file.filename = name;
-    http_reply_file(request, &file);
+    uploads_reply(server->uploads, request, &file);
     file.fd = -1;
 out:
     if (file.fd >= 0)
@@ -183,31 +184,33 @@ void server_have(void *context, struct http_request *request)
     struct content content;
     struct share share = {0};
     struct part_file *part;
-    uint64_t since, wait_ms;
+    uint64_t since, wait_ms, delta;
     bool complete;
 
     if (!read_content(request, &content) ||
         !http_request_number(request, "since", 0, JSON_INTEGER_MAX, UINT64_MAX, &since) ||
-        !http_request_number(request, "wait_ms", 0, POLL_WAIT_MAX_MS, 0, &wait_ms))
+        !http_request_number(request, "wait_ms", 0, POLL_WAIT_MAX_MS, 0, &wait_ms) ||
+        !http_request_number(request, "delta", 0, 1, 0, &delta))
         return;
-    complete = library_find(server->options.library, &content, &share) == ERR_OK && share.complete;
-    share_free(&share);
-    if (complete) {
-        reply_complete(server, request);
-        return;
-    }
     part = server_part(server, &content);
-    if (part == NULL) {
-        reply_unknown(request);
-        return;
+    /* Who asks for news of an unfinished download gets them without a look into the library. */
+    if (part == NULL || since == UINT64_MAX) {
+        complete = library_find(server->options.library, &content, &share) == ERR_OK && share.complete;
+        share_free(&share);
+        if (complete)
+            reply_complete(server, request);
+        else if (part == NULL)
+            reply_unknown(request);
+        if (complete || part == NULL) {
+            part_file_release(part);
+            return;
+        }
     }
-    if (part_file_chunk_size(part) == 0) {
-        reply_not_held(request); /* it does not know its own chunks yet */
-    } else if (wait_ms > 0 && since == part_file_version(part)) {
+    if (wait_ms > 0 && since == part_file_version(part)) {
         part_file_set_listener(part, polls_wake, server->polls);
-        polls_add(server->polls, request, part, since, wait_ms);
+        polls_add(server->polls, request, &(struct poll_request){part, since, wait_ms, delta == 1});
     } else {
-        polls_answer(request, part);
+        polls_answer(request, part, since, delta == 1);
     }
     part_file_release(part);
 }
@@ -221,7 +224,9 @@ static void reply_any(struct server *server, struct http_request *request, const
     struct part_file *part = NULL;
     struct bitmap held = {0};
     uint64_t version;
-    size_t index;
+    struct served_choice choice = {
+        .chunk_size = any->chunk_size, .wanted = &any->wanted, .count = any->count, .fresh = any->fresh};
+    size_t index, count;
     char etag[HASH_HEX + 24];
     enum err err = library_open(server->options.library, content, &file.fd, NULL);
     bool known = err == ERR_OK;
@@ -230,20 +235,21 @@ static void reply_any(struct server *server, struct http_request *request, const
         part = server_part(server, content);
         known = part != NULL && part_file_chunk_size(part) == any->chunk_size &&
                 part_file_have(part, &held, &version) == ERR_OK;
+        choice.held = &held;
     }
     if (!known && part == NULL) {
         reply_unopened(request, err);
-    } else if (!known || !served_choose(server->served, content, any->chunk_size, &any->wanted,
-                                        part == NULL ? NULL : &held, &index)) {
+    } else if (!known || !served_choose(server->served, content, &choice, &index, &count)) {
         reply_not_held(request);
     } else if (part != NULL && (file.fd = part_fd(part)) < 0) {
         reply_busy(request, "too many open files");
     } else {
         make_etag(content, etag);
         file.offset = index * any->chunk_size;
-        file.length = merkle_chunk_length(content->size, any->chunk_size, index);
+        file.length =
+            (count - 1) * any->chunk_size + merkle_chunk_length(content->size, any->chunk_size, index + count - 1);
         file.etag = etag;
-        http_reply_file(request, &file);
+        uploads_reply(server->uploads, request, &file);
         file.fd = -1;
     }
     if (file.fd >= 0)

@@ -6,6 +6,7 @@
 #include "polls.h"
 #include "served.h"
 #include "server.h"
+#include "uploads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@ struct server {
     struct server_options options;
     struct http_server *http;
     struct polls *polls;
+    struct uploads *uploads;
     struct served *served;
     uint64_t version;      /* of the have maps of complete files, which never change */
     pthread_rwlock_t lock; /* guards `downloads`: writers are its start and its end */

@@ -18,7 +18,26 @@ static void a_request_for_any_chunk_goes_there_and_back(void **state)
     char *again = any_request_format(&request);
     assert_string_equal(again, text);
     free(again);
+    assert_true(request.count == 1 && !request.fresh);
     any_request_free(&request);
+    any_request_free(&request);
+}
+
+static void a_request_for_fresh_chunks_in_a_row_goes_there_and_back(void **state)
+{
+    (void)state;
+    struct any_request request;
+    const char *text = "{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"count\":7,\"fresh\":true}";
+    assert_int_equal(any_request_parse(text, strlen(text), &request, NULL), ERR_OK);
+    assert_true(request.count == 7 && request.fresh);
+    char *again = any_request_format(&request);
+    assert_string_equal(again, text);
+    free(again);
+    any_request_free(&request);
+    assert_true(request.count == 0 && !request.fresh);
+    text = "{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"count\":65536,\"fresh\":false}";
+    assert_int_equal(any_request_parse(text, strlen(text), &request, NULL), ERR_OK);
+    assert_true(request.count == LAYER_HASHES_MAX && !request.fresh);
     any_request_free(&request);
 }
 
@@ -43,6 +62,10 @@ static void a_malformed_request_for_any_chunk_is_refused(void **state)
         {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8AA\"}", "wanted: "}, /* too long */
         {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"_8A=\"}", "wanted: "}, /* the URL alphabet */
         {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":[1]}", "wanted: must be a string"},
+        {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"count\":0}", "count: "},
+        {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"count\":65537}", "count: "},
+        {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"count\":\"1\"}", "count: "},
+        {"{\"size\":163840,\"chunk_size\":16384,\"wanted\":\"/8A=\",\"fresh\":1}", "fresh: "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct any_request request;
@@ -149,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_for_any_chunk_goes_there_and_back),
+        cmocka_unit_test(a_request_for_fresh_chunks_in_a_row_goes_there_and_back),
         cmocka_unit_test(a_malformed_request_for_any_chunk_is_refused),
         cmocka_unit_test(a_have_map_goes_there_and_back),
         cmocka_unit_test(a_malformed_have_map_is_refused),
