@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often the tracker is asked: soon again while there is no holder, less and less; now and then while all goes well. */
-#define FIND_FIRST_MS 500u
+/* How often the tracker is asked: soon again at first, as others begin when we do, then less and less. */
+#define FIND_FIRST_MS 100u
 #define FIND_MAX_MS 10000u
 #define HOLDERS_ASKED 100u
 
@@ -45,9 +45,7 @@ static bool is_due(struct entry *entry, uint64_t now_ms)
     lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_FIRST_MS;
     if (!is_first && !lost && now_ms < entry->asked_ms + entry->find_interval_ms)
         return false;
-    if (useful > 0)
-        entry->find_interval_ms = FIND_MAX_MS;
-    else if (is_first || lost)
+    if (is_first || lost)
         entry->find_interval_ms = FIND_FIRST_MS;
     else if (entry->find_interval_ms < FIND_MAX_MS)
         entry->find_interval_ms *= 2;

@@ -2,26 +2,79 @@
 
 #include "limits.h"
 
-#define WINDOW_MIN 2u
-#define WINDOW_MAX 8u
+#define WINDOW_MAX 16u
+/* With so many holders one request each keeps our own line full. */
+#define HOLDERS_MANY 4u
+/* A sample is no shorter than this. */
+#define SAMPLE_US 20000u
+#define SPAN_US 4000u
+#define SPAN_BYTES_MAX (4u * MIB)
 #define REST_MAX_MS 30000u
 
-unsigned holders_window(uint64_t speed_bytes_s, uint64_t chunk_size)
+void pace_start(struct pace *pace, uint64_t now_us)
 {
-    uint64_t window = speed_bytes_s / 10 / chunk_size + 1;
-
-    if (window < WINDOW_MIN)
-        return WINDOW_MIN;
-    return window > WINDOW_MAX ? WINDOW_MAX : (unsigned)window;
+    pace->since_us = now_us;
+    pace->bytes = 0;
 }
 
-uint64_t holders_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us)
+void pace_count(struct pace *pace, uint64_t bytes, uint64_t now_us)
 {
-    uint64_t now = bytes * 1000000 / (elapsed_us == 0 ? 1 : elapsed_us);
+    uint64_t elapsed_us = now_us - pace->since_us, sample;
 
-    if (now == 0)
-        now = 1;
-    return speed_bytes_s == 0 ? now : (speed_bytes_s * 7 + now) / 8;
+    pace->bytes += bytes;
+    if (elapsed_us < SAMPLE_US && pace->speed_bytes_s != 0)
+        return;
+    sample = pace->bytes * 1000000 / (elapsed_us == 0 ? 1 : elapsed_us);
+    pace->speed_bytes_s = pace->speed_bytes_s == 0 ? sample : (pace->speed_bytes_s * 3 + sample) / 4;
+    if (pace->speed_bytes_s == 0)
+        pace->speed_bytes_s = 1;
+    pace_start(pace, now_us);
+}
+
+static uint64_t average(uint64_t before, uint64_t now)
+{
+    return before == 0 ? now : (before * 7 + now) / 8;
+}
+
+void pace_answered(struct pace *pace, uint64_t first_byte_us, uint64_t elapsed_us)
+{
+    if (pace->round_trip_us == 0 || first_byte_us < pace->round_trip_us)
+        pace->round_trip_us = first_byte_us == 0 ? 1 : first_byte_us;
+    if (elapsed_us <= first_byte_us)
+        return;
+    pace->wait_us = average(pace->wait_us, first_byte_us);
+    pace->flow_us = average(pace->flow_us, elapsed_us - first_byte_us);
+}
+
+/* What a holder sends in so many microseconds, without overflow. */
+static uint64_t bytes_in(uint64_t speed_bytes_s, uint64_t time_us)
+{
+    return speed_bytes_s / 1000 * time_us / 1000;
+}
+
+size_t holders_span(const struct pace *pace, uint64_t chunk_size)
+{
+    uint64_t round_trip_us = pace->round_trip_us < 1000000 ? pace->round_trip_us : 1000000;
+    uint64_t bytes = bytes_in(pace->speed_bytes_s, SPAN_US + round_trip_us / 4), span = 1;
+
+    if (bytes > SPAN_BYTES_MAX)
+        bytes = SPAN_BYTES_MAX;
+    while (span * 2 * chunk_size <= bytes)
+        span *= 2;
+    return (size_t)span;
+}
+
+unsigned holders_window(const struct pace *pace, size_t holders)
+{
+    uint64_t window = 1;
+
+    if (holders >= HOLDERS_MANY)
+        return 1;
+    if (pace->flow_us > 0)
+        window += (pace->wait_us + pace->flow_us / 2) / pace->flow_us;
+    if (window < 2)
+        return 2;
+    return window > WINDOW_MAX ? WINDOW_MAX : (unsigned)window;
 }
 
 bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length)

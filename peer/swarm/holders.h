@@ -16,11 +16,32 @@
 
 /* ---- speed ---- */
 
-/* Requests in flight that keep a holder busy for about 100 ms at its measured speed: 2 (also while unknown) to 8. */
-unsigned holders_window(uint64_t speed_bytes_s, uint64_t chunk_size);
+/* How fast one holder is, as far as it was seen. */
+struct pace {
+    uint64_t speed_bytes_s;    /* of all its answers together; 0: not known yet */
+    uint64_t round_trip_us;    /* its quickest answer; 0: not known yet */
+    uint64_t wait_us, flow_us; /* until an answer begins, then until its end: moving averages; 0: not known yet */
+    uint64_t since_us, bytes;  /* what the next sample counts from, and what came since */
+};
 
-/* A moving average over the last few chunks; `speed` 0: the first one. */
-uint64_t holders_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us);
+/* The holder was idle, and is asked for something now. */
+void pace_start(struct pace *pace, uint64_t now_us);
+/* `bytes` of payload came; the speed is a moving average of samples of at least 20 ms. */
+void pace_count(struct pace *pace, uint64_t bytes, uint64_t now_us);
+/* An answer began after so long, and ended after so long; `elapsed_us` 0: it brought no chunks. */
+void pace_answered(struct pace *pace, uint64_t first_byte_us, uint64_t elapsed_us);
+
+/*
+ * How many chunks one request asks for: 4 ms of a fast holder's work, so that its time goes into bytes and not into
+ * requests; one chunk of a slow one, so that it can be passed on soon.  A power of two.
+ */
+size_t holders_span(const struct pace *pace, uint64_t chunk_size);
+
+/*
+ * How many requests a holder has at a time: one where many holders are busy together, as deep queues only delay what others
+ * wait for; two where they are few; more where its speed and distance need them to keep the line full.
+ */
+unsigned holders_window(const struct pace *pace, size_t holders);
 
 /*
  * Whether an idle holder should fetch a chunk that another one has been fetching for `elapsed_ms`, because that one is much

@@ -3,7 +3,9 @@
 #include "limits.h"
 #include "merkle.h"
 
-#define AUTO_CHUNKS 1024u
+#define AUTO_CHUNKS 16384u
+/* The rarest of so many, taken at random, is rare enough. */
+#define SAMPLE 1024u
 #define AUTO_MIN (64u * KIB)
 #define AUTO_MAX (4u * MIB)
 
@@ -66,6 +68,27 @@ void picker_have(struct picker *picker, size_t index)
     picker->idle -= picker->in_flight[index] == 0;
 }
 
+bool picker_is_done(const struct picker *picker)
+{
+    return picker->missing_count == 0;
+}
+
+bool picker_is_nearly_done(const struct picker *picker)
+{
+    return picker->missing_count <= picker->count / 8;
+}
+
+void picker_seen(struct picker *picker, size_t index)
+{
+    if (picker->availability[index] < UINT16_MAX)
+        picker->availability[index]++;
+}
+
+bool picker_is_missing(const struct picker *picker, size_t index)
+{
+    return picker->place[index] != PICKER_NOWHERE;
+}
+
 void picker_availability(struct picker *picker, const struct bitmap *before, const struct bitmap *after)
 {
     for (size_t i = 0; i < picker->count; i++) {
@@ -92,7 +115,7 @@ void picker_ended(struct picker *picker, size_t index)
 
 bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret_index)
 {
-    size_t start, best = SIZE_MAX;
+    size_t start, best = SIZE_MAX, seen = 0;
 
     if (picker->idle == 0)
         return false;
@@ -104,11 +127,45 @@ bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret
             continue;
         if (best == SIZE_MAX || picker->availability[chunk] < picker->availability[best])
             best = chunk;
-        if (picker->availability[best] == 0)
-            break; /* nothing is rarer */
+        if (picker->availability[best] == 0 || ++seen == SAMPLE)
+            break; /* nothing is rarer, or hardly */
     }
     *ret_index = best;
     return best != SIZE_MAX;
+}
+
+static bool is_free(const struct picker *picker, const struct bitmap *have, size_t chunk)
+{
+    return picker->place[chunk] != PICKER_NOWHERE && picker->in_flight[chunk] == 0 &&
+           (have == NULL || bitmap_get(have, chunk));
+}
+
+void picker_span(const struct picker *picker, const struct bitmap *have, size_t index, size_t group, size_t *ret_first,
+                 size_t *ret_count)
+{
+    size_t low = index & ~(group - 1), high = low + group, first = index, end = index + 1;
+
+    if (high > picker->count)
+        high = picker->count;
+    while (first > low && is_free(picker, have, first - 1))
+        first--;
+    while (end < high && is_free(picker, have, end))
+        end++;
+    *ret_first = first;
+    *ret_count = end - first;
+}
+
+enum err picker_unseen(const struct picker *picker, struct bitmap *ret)
+{
+    enum err err = bitmap_init(ret, picker->count);
+
+    for (size_t i = 0; err == ERR_OK && i < picker->missing_count; i++) {
+        size_t chunk = picker->missing[i];
+
+        if (picker->in_flight[chunk] == 0 && picker->availability[chunk] == 0)
+            bitmap_put(ret, chunk, true);
+    }
+    return err;
 }
 
 uint64_t picker_chunk_size(uint64_t size)

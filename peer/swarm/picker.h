@@ -34,7 +34,14 @@ void picker_have(struct picker *picker, size_t index);
 /* A partial holder's map changed from `before` (NULL: nothing) to `after` (NULL: it is gone). */
 void picker_availability(struct picker *picker, const struct bitmap *before, const struct bitmap *after);
 
-/* Someone starts, or ends without success, to fetch the chunk. */
+bool picker_is_done(const struct picker *picker);        /* nothing is missing */
+bool picker_is_nearly_done(const struct picker *picker); /* at most an eighth is missing */
+bool picker_is_missing(const struct picker *picker, size_t index);
+
+/* A partial holder has one chunk more. */
+void picker_seen(struct picker *picker, size_t index);
+
+/* Someone starts, or ends, to fetch the chunk. */
 void picker_started(struct picker *picker, size_t index);
 void picker_ended(struct picker *picker, size_t index);
 
@@ -45,8 +52,19 @@ void picker_ended(struct picker *picker, size_t index);
 bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret_index);
 
 /*
- * The chunk size for a download that may choose: about a thousand chunks, from 64 KiB to 4 MiB, never finer than a layer
- * of LAYER_HASHES_MAX hashes allows.
+ * Of the missing chunks that nobody fetches and that the holder has, those in a row around `index` that lie in one aligned
+ * group of `group` chunks (a power of two): what one request to a fast holder fetches.  At least `index` itself.
+ */
+void picker_span(const struct picker *picker, const struct bitmap *have, size_t index, size_t group, size_t *ret_first,
+                 size_t *ret_count);
+
+/* Missing chunks that nobody fetches and no partial holder has; `ret` is zeroed, and has a bit for each chunk. */
+enum err picker_unseen(const struct picker *picker, struct bitmap *ret);
+
+/*
+ * The chunk size for a download that may choose: the finest from 64 KiB to 4 MiB that makes at most 16,384 chunks (or 4
+ * MiB), never finer than a layer of LAYER_HASHES_MAX hashes allows.  Small chunks are passed on soon; that fast holders are
+ * asked for many at a time is picker_span()'s work.
  */
 uint64_t picker_chunk_size(uint64_t size);
 

@@ -1,310 +1,198 @@
-/* Chunks: who is asked for which, and what is done with what arrives. */
+/* Chunks: which holder is asked for which now.  The choices themselves are picker.c's and holders.c's. */
 #include "limits.h"
-#include "log.h"
 #include "swarm_internal.h"
 #include "timing.h"
 
 /* Buffers of chunks on their way, of all holders together. */
 #define FLYING_BYTES_MAX (32u * MIB)
-/* A holder that sends less than this for that long is too slow for anybody. */
-#define STALL_MS 10000u
-#define STALL_BYTES 4096u
 /* Holders that may fetch the same chunk at a time, each because the others are too slow. */
 #define RIVALS_MAX 8u
 
-/* ---- the lists ---- */
-
-static void fetch_free(struct fetch *fetch)
+static bool holds(const struct remote *remote, size_t chunk)
 {
-    merkle_stream_free(fetch->stream);
-    free(fetch->bytes);
-    free(fetch);
+    return remote->complete || bitmap_get(&remote->have, chunk);
 }
 
-static struct fetch *fetch_take(struct swarm *swarm)
-{
-    struct fetch *fetch = swarm->idle;
+/* ---- the last chunks, and slow holders ---- */
 
-    if (fetch != NULL) {
-        swarm->idle = fetch->next;
-        return fetch;
+/* Whether all who fetch this chunk have been at it for so long that this holder should try, too. */
+static bool is_overdue(const struct remote *remote, uint64_t now_ms, size_t chunk)
+{
+    const struct swarm *swarm = remote->swarm;
+    uint64_t length = merkle_chunk_length(swarm->content.size, swarm->chunk_size, chunk);
+
+    for (size_t i = 0; i < swarm->lane_count; i++) {
+        for (const struct fetch *fetch = swarm->lanes[i]->running; fetch != NULL; fetch = fetch->next) {
+            if (swarm_fetch_covers(fetch, chunk) &&
+                (fetch->remote == remote ||
+                 !holders_should_take_over(now_ms - fetch->since_ms, remote->pace.speed_bytes_s, length)))
+                return false;
+        }
     }
-    fetch = calloc(1, sizeof *fetch);
-    if (fetch == NULL)
-        return NULL;
-    fetch->stream = merkle_stream_new();
-    fetch->bytes = malloc((size_t)swarm->chunk_size);
-    if (fetch->stream != NULL && fetch->bytes != NULL)
-        return fetch;
-    fetch_free(fetch);
-    return NULL;
-}
-
-/* The fetch ends, well or not: off the running list, onto the idle one. */
-static void fetch_end(struct fetch *fetch)
-{
-    struct swarm *swarm = fetch->remote->swarm;
-    struct fetch **link = &swarm->running;
-    bool others = false;
-
-    while (*link != fetch)
-        link = &(*link)->next;
-    *link = fetch->next;
-    fetch->next = swarm->idle;
-    swarm->idle = fetch;
-    fetch->transfer = NULL;
-    fetch->remote->in_flight--;
-    swarm->flying_bytes -= fetch->length;
-    picker_ended(&swarm->picker, fetch->index);
-    for (struct fetch *other = swarm->running; other != NULL; other = other->next)
-        others = others || other->index == fetch->index;
-    if (!others)
-        part_file_set_pending(swarm->options.part, fetch->index, false);
-}
-
-static void fetch_cancel(struct fetch *fetch)
-{
-    http_pool_cancel(fetch->remote->swarm->pool, fetch->transfer);
-    fetch_end(fetch);
-}
-
-void swarm_chunks_cancel(struct remote *remote)
-{
-    struct fetch *next;
-
-    for (struct fetch *fetch = remote->swarm->running; fetch != NULL; fetch = next) {
-        next = fetch->next;
-        if (fetch->remote == remote)
-            fetch_cancel(fetch);
-    }
-}
-
-void swarm_chunks_free(struct swarm *swarm)
-{
-    while (swarm->running != NULL)
-        fetch_cancel(swarm->running);
-    while (swarm->idle != NULL) {
-        struct fetch *fetch = swarm->idle;
-
-        swarm->idle = fetch->next;
-        fetch_free(fetch);
-    }
-}
-
-/* ---- what arrives ---- */
-
-static bool on_chunk_data(void *context, const uint8_t *bytes, size_t length)
-{
-    struct fetch *fetch = context;
-
-    if (length > fetch->length - fetch->received)
-        return false;
-    memcpy(fetch->bytes + fetch->received, bytes, length);
-    fetch->received += length;
-    merkle_stream_update(fetch->stream, bytes, length);
     return true;
 }
 
-static void count_good_chunk(struct fetch *fetch, uint64_t elapsed_us)
+/* The last chunk of this fetch that this holder may try, too; SIZE_MAX: none. */
+static size_t rival_chunk(const struct remote *remote, const struct fetch *fetch)
 {
-    struct remote *remote = fetch->remote;
+    const struct picker *picker = &remote->swarm->picker;
+
+    for (size_t chunk = fetch->first + fetch->count; chunk > fetch->at; chunk--) {
+        if (picker_is_missing(picker, chunk - 1) && picker->in_flight[chunk - 1] < RIVALS_MAX &&
+            holds(remote, chunk - 1))
+            return chunk - 1;
+    }
+    return SIZE_MAX;
+}
+
+/* A chunk that much slower holders are fetching and this idle one could have sooner. */
+static bool find_takeover(const struct remote *remote, uint64_t now_ms, size_t *ret_chunk)
+{
+    const struct swarm *swarm = remote->swarm;
+    uint64_t oldest_ms = UINT64_MAX;
+
+    for (size_t i = 0; i < swarm->lane_count; i++) {
+        for (const struct fetch *fetch = swarm->lanes[i]->running; fetch != NULL; fetch = fetch->next) {
+            size_t chunk;
+
+            if (fetch->since_ms >= oldest_ms)
+                continue;
+            chunk = rival_chunk(remote, fetch);
+            if (chunk == SIZE_MAX || !is_overdue(remote, now_ms, chunk))
+                continue;
+            oldest_ms = fetch->since_ms;
+            *ret_chunk = chunk;
+        }
+    }
+    return oldest_ms != UINT64_MAX;
+}
+
+/* Where slow holders' chunks take up all the room, the slowest one loses its chunks to this idle holder. */
+static void make_room(const struct remote *remote, uint64_t now_ms)
+{
     struct swarm *swarm = remote->swarm;
-    char address[ADDRESS_TEXT_SIZE];
+    struct fetch *slowest = NULL;
 
-    holders_forgive(&remote->conduct);
-    remote->speed_bytes_s = holders_speed(remote->speed_bytes_s, fetch->length, elapsed_us);
-    pthread_mutex_lock(&swarm->lock);
-    remote->report.chunks++;
-    remote->report.bytes += fetch->length;
-    swarm->received_bytes += fetch->length;
-    swarm->last_chunk_ms = timing_now_ms();
-    pthread_mutex_unlock(&swarm->lock);
-    if (log_enabled(LOG_DEBUG)) {
-        address_format(&remote->record.address, address);
-        log_debug("%s: chunk %zu of %zu (%llu bytes) from %s in %.1f ms", swarm->options.name, fetch->index + 1,
-                  swarm->picker.count, (unsigned long long)fetch->length, address, (double)elapsed_us / 1000);
+    for (size_t i = 0; i < swarm->lane_count; i++) {
+        for (struct fetch *fetch = swarm->lanes[i]->running; fetch != NULL; fetch = fetch->next) {
+            if (fetch->remote != remote && fetch->count > 0 && !atomic_load(&fetch->cancelled) &&
+                fetch->at < fetch->first + fetch->count && holds(remote, fetch->at) &&
+                holders_is_hopeless(now_ms - fetch->since_ms, fetch->received,
+                                    merkle_chunk_length(swarm->content.size, swarm->chunk_size, fetch->at),
+                                    remote->pace.speed_bytes_s) &&
+                (slowest == NULL || fetch->since_ms < slowest->since_ms))
+                slowest = fetch;
+        }
     }
-}
-
-/* Another holder was fetching the same chunk: it lost. */
-static void cancel_rivals(struct swarm *swarm, size_t index)
-{
-    struct fetch *next;
-
-    for (struct fetch *fetch = swarm->running; fetch != NULL; fetch = next) {
-        next = fetch->next;
-        if (fetch->index == index)
-            fetch_cancel(fetch);
-    }
-}
-
-/* The whole chunk is here; true where its bytes are what they should be. */
-static bool verify_and_keep(struct fetch *fetch, uint64_t elapsed_us)
-{
-    struct swarm *swarm = fetch->remote->swarm;
-    uint8_t hash[HASH_SIZE];
-    enum err err;
-
-    merkle_stream_finish(fetch->stream, swarm->blocks, hash);
-    if (memcmp(hash, part_file_hash(swarm->options.part, fetch->index), HASH_SIZE) != 0)
-        return false;
-    err = part_file_write(swarm->options.part, fetch->index, fetch->bytes);
-    if (err != ERR_OK) {
-        swarm_fail(swarm, err, "a chunk could not be written");
-        return true;
-    }
-    picker_have(&swarm->picker, fetch->index);
-    count_good_chunk(fetch, elapsed_us);
-    return true;
-}
-
-static void on_chunk_done(void *context, const struct http_result *result)
-{
-    struct fetch *fetch = context;
-    struct remote *remote = fetch->remote;
-    struct swarm *swarm = remote->swarm;
-    size_t index = fetch->index;
-    bool whole = result->err == ERR_OK && result->status == 206 && fetch->received == fetch->length &&
-                 result->range_size == swarm->content.size;
-    bool good = whole && verify_and_keep(fetch, result->elapsed_us);
-
-    fetch_end(fetch);
-    if (good)
-        cancel_rivals(swarm, index);
-    else
-        swarm_fault(remote, whole ? FAULT_LIE : swarm_fault_of(result), result);
+    if (slowest == NULL)
+        return;
+    /* With its speed known it will not do the same to one that is as slow. */
+    pace_count(&slowest->remote->pace, slowest->received, timing_now_us());
+    swarm_fault(slowest->remote, FAULT_SLOW, NULL);
+    swarm_fetch_cancel_all(slowest->remote);
 }
 
 /* ---- what is asked for ---- */
 
-static bool start_fetch(struct remote *remote, size_t index, uint64_t now_ms)
+static bool has_room(const struct swarm *swarm)
 {
-    struct swarm *swarm = remote->swarm;
-    struct fetch *fetch = fetch_take(swarm);
-    char url[256];
-    struct http_transfer_options options = {.url = url,
-                                            .limited = true,
-                                            .stall_ms = STALL_MS,
-                                            .stall_bytes = STALL_BYTES,
-                                            .context = fetch,
-                                            .on_data = on_chunk_data,
-                                            .on_done = on_chunk_done};
+    return swarm->fetches == 0 || (swarm->fetches + 1) * swarm->chunk_size <= FLYING_BYTES_MAX;
+}
 
-    if (fetch == NULL) {
+/* Whether this lane may ask this holder for more: the lanes that work share its window. */
+static bool has_window(const struct lane *lane, const struct remote *remote)
+{
+    const struct swarm *swarm = lane->swarm;
+    unsigned window = holders_window(&remote->pace, swarm->ready);
+    unsigned lanes = swarm->is_fast ? (unsigned)swarm->lane_count : 1;
+
+    if (window < 2 * lanes && lanes > 1)
+        window = 2 * lanes; /* one on its way while the other is worked on */
+    return remote->in_flight < window && remote->lane_in_flight[lane->index] < (window + lanes - 1) / lanes;
+}
+
+enum start {
+    START_NOTHING, /* in this way */
+    START_LATER,   /* nor in any other, for now */
+    START_NOW      /* one request more was sent */
+};
+
+/*
+ * A seeder with others around it sends each chunk once before it repeats itself: it chooses, among those that no other
+ * leecher has.  Once there are none left it is a holder like others.
+ */
+static enum start start_any(struct lane *lane, struct remote *remote, size_t span, uint64_t now_ms)
+{
+    struct swarm *swarm = lane->swarm;
+    struct bitmap wanted = {0};
+    enum start start = START_NOTHING;
+
+    if (!remote->complete || remote->any_over || swarm->leechers == 0)
+        return START_NOTHING;
+    if (picker_unseen(&swarm->picker, &wanted) != ERR_OK)
         swarm_fail(swarm, ERR_NOMEM, "out of memory");
-        return false;
-    }
-    fetch->remote = remote;
-    fetch->index = index;
-    fetch->length = merkle_chunk_length(swarm->content.size, swarm->chunk_size, index);
-    fetch->received = 0;
-    fetch->started_ms = now_ms;
-    merkle_stream_reset(fetch->stream);
-    options.range_first = index * swarm->chunk_size;
-    options.range_length = options.answer_max = fetch->length;
-    if (!swarm_url(remote, sizeof url, url, "data?size=%llu", (unsigned long long)swarm->content.size) ||
-        http_pool_start(swarm->pool, &options, &fetch->transfer) != ERR_OK) {
-        fetch_free(fetch);
-        swarm_fail(swarm, ERR_NOMEM, "out of memory");
-        return false;
-    }
-    fetch->next = swarm->running;
-    swarm->running = fetch;
-    remote->in_flight++;
-    swarm->flying_bytes += fetch->length;
-    picker_started(&swarm->picker, index);
-    part_file_set_pending(swarm->options.part, index, true);
-    return true;
+    else if (wanted.set > 0 && wanted.set <= remote->undecided)
+        start = START_LATER; /* what it has yet to say may be all of these */
+    else if (wanted.set > 0 &&
+             swarm_fetch_start(lane, remote, &(struct fetch_wish){.count = span, .wanted = &wanted}, now_ms))
+        start = START_NOW;
+    bitmap_free(&wanted);
+    return start;
 }
 
-static bool holds(const struct remote *remote, size_t index)
+static bool start_rarest(struct lane *lane, struct remote *remote, size_t span, uint64_t now_ms)
 {
-    return remote->complete || bitmap_get(&remote->have, index);
-}
-
-/* Whether all who fetch this chunk have been at it for so long that this holder should try, too. */
-static bool is_overdue(const struct remote *remote, uint64_t now_ms, const struct fetch *chunk)
-{
-    for (const struct fetch *fetch = remote->swarm->running; fetch != NULL; fetch = fetch->next) {
-        if (fetch->index == chunk->index &&
-            (fetch->remote == remote ||
-             !holders_should_take_over(now_ms - fetch->started_ms, remote->speed_bytes_s, fetch->length)))
-            return false;
-    }
-    return true;
-}
-
-/* A chunk that much slower holders are fetching and this idle one could have sooner. */
-static bool find_takeover(const struct remote *remote, uint64_t now_ms, size_t *ret_index)
-{
-    const struct swarm *swarm = remote->swarm;
-    const struct fetch *slowest = NULL;
-
-    for (const struct fetch *fetch = swarm->running; fetch != NULL; fetch = fetch->next) {
-        if (swarm->picker.in_flight[fetch->index] >= RIVALS_MAX || !holds(remote, fetch->index) ||
-            (slowest != NULL && fetch->started_ms >= slowest->started_ms) || !is_overdue(remote, now_ms, fetch))
-            continue;
-        slowest = fetch;
-    }
-    if (slowest != NULL)
-        *ret_index = slowest->index;
-    return slowest != NULL;
-}
-
-/* Where slow holders' chunks take up all the room, the slowest one loses its chunk to this idle holder. */
-static bool make_room(const struct remote *remote, uint64_t now_ms)
-{
-    struct fetch *slowest = NULL;
-    struct remote *loser;
-
-    for (struct fetch *fetch = remote->swarm->running; fetch != NULL; fetch = fetch->next) {
-        if (fetch->remote != remote && holds(remote, fetch->index) &&
-            holders_is_hopeless(now_ms - fetch->started_ms, fetch->received, fetch->length, remote->speed_bytes_s) &&
-            (slowest == NULL || fetch->started_ms < slowest->started_ms))
-            slowest = fetch;
-    }
-    if (slowest == NULL)
-        return false;
-    /* With its speed known it will not do the same to one that is as slow. */
-    loser = slowest->remote;
-    loser->speed_bytes_s =
-        holders_speed(loser->speed_bytes_s, slowest->received, (now_ms - slowest->started_ms) * 1000);
-    fetch_cancel(slowest);
-    swarm_fault(loser, FAULT_SLOW, NULL);
-    return true;
-}
-
-/* Whether one more chunk was asked of it. */
-static bool feed(struct remote *remote, uint64_t now_ms)
-{
-    struct swarm *swarm = remote->swarm;
+    struct swarm *swarm = lane->swarm;
     const struct bitmap *have = remote->complete ? NULL : &remote->have;
-    size_t index;
+    struct fetch_wish wish = {0};
+    size_t chunk;
 
-    if (swarm->failure != ERR_OK || remote->state != REMOTE_READY ||
-        remote->in_flight >= holders_window(remote->speed_bytes_s, swarm->chunk_size))
+    if (remote->barren_at == swarm->released)
+        return false; /* nothing that it has became free since the last look */
+    if (!picker_choose(&swarm->picker, have, &chunk)) {
+        remote->barren_at = swarm->released;
         return false;
-    if (have != NULL && have->count != swarm->picker.count)
-        return false;
-    if (swarm->flying_bytes > 0 && swarm->flying_bytes + swarm->chunk_size > FLYING_BYTES_MAX &&
-        (remote->in_flight > 0 || !make_room(remote, now_ms)))
-        return false;
-    if (picker_choose(&swarm->picker, have, &index))
-        return start_fetch(remote, index, now_ms);
-    if (remote->in_flight == 0 && find_takeover(remote, now_ms, &index))
-        return start_fetch(remote, index, now_ms);
-    return false;
+    }
+    picker_span(&swarm->picker, have, chunk, span, &wish.first, &wish.count);
+    return swarm_fetch_start(lane, remote, &wish, now_ms);
 }
 
-void swarm_chunks_step(struct swarm *swarm, uint64_t now_ms)
+/* Whether one more request was sent to it. */
+static bool feed(struct lane *lane, struct remote *remote, uint64_t now_ms)
 {
-    bool started = true;
+    struct swarm *swarm = lane->swarm;
+    enum start any;
+    size_t span, chunk;
 
-    if (!swarm->has_layer)
-        return;
+    if (swarm->failure != ERR_OK || remote->state != REMOTE_READY || picker_is_done(&swarm->picker))
+        return false;
+    if (!remote->complete && (!remote->is_neighbour || remote->have.count != swarm->picker.count))
+        return false;
+    span = holders_span(&remote->pace, swarm->chunk_size);
+    if (!has_window(lane, remote))
+        return false;
+    if (!has_room(swarm)) {
+        if (remote->in_flight == 0)
+            make_room(remote, now_ms);
+        return false;
+    }
+    any = start_any(lane, remote, span, now_ms);
+    if (any != START_NOTHING)
+        return any == START_NOW;
+    if (start_rarest(lane, remote, span, now_ms))
+        return true;
+    return remote->in_flight == 0 && find_takeover(remote, now_ms, &chunk) &&
+           swarm_fetch_start(lane, remote, &(struct fetch_wish){.first = chunk, .count = 1}, now_ms);
+}
+
+void swarm_chunks_step(struct lane *lane, uint64_t now_ms)
+{
+    struct swarm *swarm = lane->swarm;
+    bool started = swarm->has_layer && (lane->index == 0 || swarm->is_fast);
+
     while (started) { /* one each, around and around: nobody's queue grows before all have something to do */
         started = false;
         for (size_t i = 0; i < swarm->remote_count; i++)
-            started = feed(swarm->remotes[i], now_ms) || started;
+            started = feed(lane, swarm->remotes[i], now_ms) || started;
     }
 }

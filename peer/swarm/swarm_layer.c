@@ -25,7 +25,7 @@ enum err swarm_layer_known(struct swarm *swarm)
     }
     swarm->has_layer = true;
     for (size_t i = 0; i < swarm->remote_count; i++)
-        swarm_convert_have(swarm->remotes[i]);
+        swarm_have_convert(swarm->remotes[i]);
     return ERR_OK;
 }
 
@@ -46,7 +46,7 @@ static void set_layer(struct swarm *swarm, const uint8_t *layer, size_t count)
 void swarm_layer_cancel(struct remote *remote)
 {
     if (remote->layer_transfer != NULL)
-        http_pool_cancel(remote->swarm->pool, remote->layer_transfer);
+        http_pool_cancel(remote->swarm->lanes[0]->pool, remote->layer_transfer);
     remote->layer_transfer = NULL;
     free(remote->layer);
     remote->layer = NULL;
@@ -67,9 +67,12 @@ static void on_layer_done(void *context, const struct http_result *result)
 {
     struct remote *remote = context;
     struct swarm *swarm = remote->swarm;
-    uint8_t *layer = remote->layer;
-    size_t count = remote->layer_length / HASH_SIZE;
+    uint8_t *layer;
+    size_t count;
 
+    pthread_mutex_lock(&swarm->lock);
+    layer = remote->layer;
+    count = remote->layer_length / HASH_SIZE;
     remote->layer_transfer = NULL;
     remote->layer = NULL;
     if (result->err == ERR_OK && result->status == 404) {
@@ -82,6 +85,7 @@ static void on_layer_done(void *context, const struct http_result *result)
     } else {
         set_layer(swarm, layer, count);
     }
+    pthread_mutex_unlock(&swarm->lock);
     free(layer);
 }
 
@@ -105,9 +109,28 @@ static void ask_layer(struct remote *remote)
     remote->layer = malloc(capacity);
     remote->layer_length = 0;
     remote->layer_capacity = capacity;
-    if (remote->layer == NULL || http_pool_start(swarm->pool, &options, &remote->layer_transfer) != ERR_OK) {
+    if (remote->layer == NULL || http_pool_start(swarm->lanes[0]->pool, &options, &remote->layer_transfer) != ERR_OK) {
         swarm_layer_cancel(remote);
         swarm_fail(swarm, ERR_NOMEM, "out of memory");
+    }
+}
+
+/* Where others download the same in other chunks, ours are like theirs: then each chunk that they have is one of ours. */
+static void adopt_chunk_size(struct swarm *swarm)
+{
+    uint64_t own = picker_chunk_size(swarm->content.size);
+
+    if (swarm->options.chunk_size != 0 || swarm->chunk_size != own)
+        return;
+    for (size_t i = 0; i < swarm->remote_count; i++) {
+        const struct remote *remote = swarm->remotes[i];
+
+        if (remote->layer_transfer != NULL)
+            return; /* it is settled */
+        if (remote->state == REMOTE_READY && !remote->complete && remote->map_chunk_size >= own / 8 &&
+            remote->map_chunk_size <= own * 8 &&
+            remote->map_chunk_size >= merkle_finest_chunk_size(swarm->content.size))
+            swarm->chunk_size = remote->map_chunk_size;
     }
 }
 
@@ -117,6 +140,7 @@ void swarm_layer_step(struct swarm *swarm)
 
     if (swarm->has_layer)
         return;
+    adopt_chunk_size(swarm);
     if (swarm->content.size <= swarm->chunk_size) { /* the root is the layer */
         set_layer(swarm, swarm->content.root, swarm->content.size == 0 ? 0 : 1);
         return;

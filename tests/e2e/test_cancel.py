@@ -55,7 +55,7 @@ def test_one_download_goes_and_the_other_goes_on(tracker, open_prompt):
         own = short_id(prompt)
         prompt.child.send("download f1\rdownload f2\r")
         wait_until(lambda: is_partial_holder(tracker, one, own) and is_partial_holder(tracker, other, own))
-        wait_until(lambda: len(holder.ranges) == len(other_holder.ranges) == 5)
+        wait_until(lambda: holder.sent_bytes == other_holder.sent_bytes == 5 * CHUNK)
         number = rows(prompt.dir)["f1"][0]
         prompt.child.send("status\r")
         prompt.child.expect(rf"\b{number}  (running|searching|stalled) .* f1\r\n")
@@ -111,7 +111,7 @@ def test_one_that_failed_and_the_file_that_is_in_its_way(tracker, open_prompt):
         prompt = open_prompt(tracker)
         own = short_id(prompt)
         prompt.child.send("download file\r")
-        wait_until(lambda: len(holder.ranges) == 5)
+        wait_until(lambda: holder.sent_bytes == 5 * CHUNK)
         (prompt.dir / "file").write_text("somebody's")
         holder.add_held(range(10))
         prompt.expect("appeared meanwhile")

@@ -111,7 +111,7 @@ def test_a_resumed_download_is_no_sample(tracker, run_peer, start_shell, tmp_pat
     with FakeHolder(content, tracker=tracker.address, held={0, 1}) as holder:
         shell = start_shell(tracker=tracker, dir=tmp_path / "d")
         shell.say("download file")
-        wait_until(lambda: len(holder.ranges) >= 2)
+        wait_until(lambda: holder.sent_bytes == 2 * 65536)
         part = tmp_path / "d/.enxame/state.db"
 
         def recorded():

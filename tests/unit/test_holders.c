@@ -5,32 +5,147 @@
 
 #include <string.h>
 
+static unsigned window_of(uint64_t wait_us, uint64_t flow_us, size_t holders)
+{
+    struct pace pace = {.wait_us = wait_us, .flow_us = flow_us};
+
+    return holders_window(&pace, holders);
+}
+
+/* While an answer is waited for, others must be flowing. */
 static void a_window_keeps_a_holder_busy(void **state)
 {
     (void)state;
-    assert_int_equal(holders_window(0, 64 * KIB), 2); /* unknown */
-    assert_int_equal(holders_window(1, 64 * KIB), 2);
-    assert_int_equal(holders_window(10 * 64 * KIB, 64 * KIB), 2);
-    assert_int_equal(holders_window(40 * 64 * KIB, 64 * KIB), 5); /* four chunks in 100 ms, and one */
-    assert_int_equal(holders_window(1000u * MIB, 64 * KIB), 8);
-    assert_int_equal(holders_window(UINT64_MAX, CHUNK_SIZE_MIN), 8);
-    assert_int_equal(holders_window(10 * MIB, CHUNK_SIZE_MAX), 2);
+    assert_int_equal(window_of(0, 0, 1), 2); /* unknown */
+    assert_int_equal(window_of(100, 10000, 3), 2);
+    assert_int_equal(window_of(10000, 10000, 3), 2);
+    assert_int_equal(window_of(40000, 10000, 3), 5);
+    assert_int_equal(window_of(4000000, 1000, 3), 16); /* but not any number */
+    assert_int_equal(window_of(1000000, 1, 1), 16);
 }
 
-static void speed_is_a_moving_average(void **state)
+/* Deep queues would only delay what others wait for. */
+static void many_holders_have_few_requests_each(void **state)
 {
-    uint64_t speed = holders_speed(0, 1000000, 1000000);
+    (void)state;
+    assert_int_equal(window_of(0, 0, 4), 1);
+    assert_int_equal(window_of(100, 10000, 100), 1);
+    assert_int_equal(window_of(10000, 10000, 4), 2);
+    assert_int_equal(window_of(4000000, 1000, 100), 2);
+}
+
+static void a_fast_holder_is_asked_for_many_chunks_at_a_time(void **state)
+{
+    static const struct {
+        uint64_t speed, chunk;
+        size_t expected;
+    } table[] = {
+        {0, 64 * KIB, 1}, /* unknown */
+        {1, 64 * KIB, 1},
+        {30 * MIB, 64 * KIB, 1},     /* not even two in 4 ms */
+        {40 * MIB, 64 * KIB, 2},     /* 160 KiB in 4 ms */
+        {100 * MIB, 64 * KIB, 4},    /* 400 KiB: a power of two */
+        {100 * MIB, 16 * KIB, 16},   /* as many bytes */
+        {2000u * MIB, 64 * KIB, 64}, /* at most 4 MiB */
+        {UINT64_MAX, 64 * KIB, 64},
+        {UINT64_MAX, CHUNK_SIZE_MAX, 1},
+    };
 
     (void)state;
-    assert_int_equal(speed, 1000000);
-    assert_int_equal(holders_speed(speed, 1000000, 1000000), 1000000);
-    assert_int_equal(holders_speed(speed, 9000000, 1000000), 2000000); /* an eighth counts */
-    for (int i = 0; i < 100; i++)
-        speed = holders_speed(speed, 500, 1000000);
-    assert_in_range(speed, 500, 520);
-    assert_true(holders_speed(0, 0, 1000000) > 0); /* 0 means unknown */
-    assert_true(holders_speed(0, 100, 0) > 0);
-    assert_true(holders_speed(0, CHUNK_SIZE_MAX, 1) > 0);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct pace pace = {.speed_bytes_s = table[i].speed};
+
+        assert_int_equal(holders_span(&pace, table[i].chunk), table[i].expected);
+    }
+}
+
+static void speed_is_a_moving_average_of_samples(void **state)
+{
+    struct pace pace = {0};
+
+    (void)state;
+    pace_start(&pace, 1000000);
+    pace_count(&pace, 100000, 1100000); /* the first one is all that is known */
+    assert_int_equal(pace.speed_bytes_s, 1000000);
+    pace_count(&pace, 500000, 1200000); /* 5 MB/s: a quarter counts */
+    assert_int_equal(pace.speed_bytes_s, 2000000);
+    for (uint64_t i = 1; i <= 100; i++)
+        pace_count(&pace, 500, 1200000 + i * 1000000);
+    assert_in_range(pace.speed_bytes_s, 500, 520);
+}
+
+/* What comes in one burst is no rate: it counts together with the time until then. */
+static void short_times_make_no_sample(void **state)
+{
+    struct pace pace = {.speed_bytes_s = 1000000};
+
+    (void)state;
+    pace_start(&pace, 0);
+    pace_count(&pace, 10000, 1);
+    pace_count(&pace, 10000, 19999);
+    assert_int_equal(pace.speed_bytes_s, 1000000);
+    pace_count(&pace, 80000, 20000); /* 100,000 bytes in 20 ms: 5 MB/s */
+    assert_int_equal(pace.speed_bytes_s, 2000000);
+    pace_count(&pace, 20000, 40000); /* and those before do not count again */
+    assert_int_equal(pace.speed_bytes_s, 1750000);
+}
+
+/* How long nothing was asked of it says nothing of its speed. */
+static void idle_time_does_not_count(void **state)
+{
+    struct pace pace = {0};
+
+    (void)state;
+    pace_start(&pace, 0);
+    pace_count(&pace, 20000, 20000);
+    pace_count(&pace, 10000, 30000); /* too short for a sample, and then it was idle */
+    pace_start(&pace, 60000000);
+    pace_count(&pace, 20000, 60020000);
+    assert_int_equal(pace.speed_bytes_s, 1000000);
+}
+
+static void a_known_speed_is_never_zero(void **state)
+{
+    struct pace still = {0}, at_once = {0}, huge = {0};
+
+    (void)state;
+    pace_start(&still, 0);
+    pace_count(&still, 0, 10000000); /* 0 means unknown */
+    assert_true(still.speed_bytes_s > 0);
+    pace_start(&at_once, 5);
+    pace_count(&at_once, 100, 5);
+    assert_true(at_once.speed_bytes_s > 0);
+    pace_start(&huge, 0);
+    pace_count(&huge, CHUNK_SIZE_MAX, 0);
+    assert_true(huge.speed_bytes_s > MIB);
+}
+
+static void the_quickest_answer_is_the_round_trip(void **state)
+{
+    struct pace pace = {0};
+
+    (void)state;
+    pace_answered(&pace, 3000, 0);
+    assert_int_equal(pace.round_trip_us, 3000);
+    pace_answered(&pace, 9000, 20000); /* it was busy */
+    assert_int_equal(pace.round_trip_us, 3000);
+    pace_answered(&pace, 200, 300);
+    assert_int_equal(pace.round_trip_us, 200);
+    pace_answered(&pace, 0, 0); /* 0 means unknown */
+    assert_int_equal(pace.round_trip_us, 1);
+}
+
+static void waiting_and_flowing_are_told_apart(void **state)
+{
+    struct pace pace = {0};
+
+    (void)state;
+    pace_answered(&pace, 3000, 0); /* it brought no chunks */
+    assert_true(pace.wait_us == 0 && pace.flow_us == 0);
+    pace_answered(&pace, 1000, 5000);
+    assert_true(pace.wait_us == 1000 && pace.flow_us == 4000);
+    pace_answered(&pace, 9000, 9000 + 12000); /* an eighth counts */
+    assert_true(pace.wait_us == 2000 && pace.flow_us == 5000);
 }
 
 static void a_much_faster_holder_takes_over(void **state)
@@ -272,7 +387,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chunk_is_lost_where_its_rest_would_take_too_long),
         cmocka_unit_test(a_window_keeps_a_holder_busy),
-        cmocka_unit_test(speed_is_a_moving_average),
+        cmocka_unit_test(many_holders_have_few_requests_each),
+        cmocka_unit_test(a_fast_holder_is_asked_for_many_chunks_at_a_time),
+        cmocka_unit_test(speed_is_a_moving_average_of_samples),
+        cmocka_unit_test(short_times_make_no_sample),
+        cmocka_unit_test(idle_time_does_not_count),
+        cmocka_unit_test(a_known_speed_is_never_zero),
+        cmocka_unit_test(the_quickest_answer_is_the_round_trip),
+        cmocka_unit_test(waiting_and_flowing_are_told_apart),
         cmocka_unit_test(a_much_faster_holder_takes_over),
         cmocka_unit_test(being_busy_is_no_fault),
         cmocka_unit_test(rests_double_up_to_a_limit),

@@ -230,6 +230,115 @@ static void the_books_agree(void **state)
     }
 }
 
+static void what_is_missing_is_known(void **state)
+{
+    (void)state;
+    begin(3, 1);
+    assert_false(picker_is_done(&picker));
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(picker_is_missing(&picker, i));
+        picker_started(&picker, i); /* on its way is not there */
+        assert_true(picker_is_missing(&picker, i));
+        assert_false(picker_is_done(&picker));
+        picker_have(&picker, i);
+        assert_false(picker_is_missing(&picker, i));
+    }
+    assert_true(picker_is_done(&picker));
+}
+
+static void the_last_eighth_is_nearly_done(void **state)
+{
+    (void)state;
+    begin(80, 1);
+    for (size_t i = 0; i < 69; i++) {
+        picker_have(&picker, i);
+        assert_false(picker_is_nearly_done(&picker));
+    }
+    picker_have(&picker, 69);
+    assert_true(picker_is_nearly_done(&picker));
+}
+
+static void one_chunk_more_is_less_rare(void **state)
+{
+    struct bitmap even = map_of(COUNT, 0, 2);
+    size_t index;
+
+    (void)state;
+    begin(COUNT, 10);
+    picker_availability(&picker, NULL, &even);
+    for (size_t i = 1; i < COUNT; i += 2) {
+        if (i != 31) {
+            picker_seen(&picker, i);
+            picker_seen(&picker, i);
+        }
+    }
+    assert_true(picker_choose(&picker, NULL, &index));
+    assert_int_equal(index, 31);
+    picker_seen(&picker, 31);
+    picker_seen(&picker, 31);
+    assert_true(picker_choose(&picker, NULL, &index)); /* one holder each, of the even ones */
+    assert_int_equal(index % 2, 0);
+    for (unsigned i = 0; i < 2 * UINT16_MAX; i++) /* as many as can be counted */
+        picker_seen(&picker, 31);
+    assert_int_equal(picker.availability[31], UINT16_MAX);
+    bitmap_free(&even);
+}
+
+static void expect_span(const struct bitmap *have, size_t index, size_t group, size_t first, size_t count)
+{
+    size_t got_first = 0, got_count = 0;
+
+    picker_span(&picker, have, index, group, &got_first, &got_count);
+    assert_int_equal(got_first, first);
+    assert_int_equal(got_count, count);
+}
+
+static void a_span_is_what_is_free_around_a_chunk(void **state)
+{
+    struct bitmap most = map_of(COUNT, 2, 1);
+
+    (void)state;
+    begin(COUNT, 11);
+    expect_span(NULL, 21, 1, 21, 1);
+    expect_span(NULL, 21, 8, 16, 8); /* its aligned group */
+    expect_span(NULL, 16, 8, 16, 8);
+    expect_span(NULL, 23, 8, 16, 8);
+    expect_span(NULL, 98, 8, 96, 4); /* no further than the end */
+    expect_span(&most, 5, 8, 2, 6);  /* what the holder has */
+    picker_started(&picker, 19);
+    expect_span(NULL, 21, 8, 20, 4); /* not what somebody fetches */
+    expect_span(NULL, 17, 8, 16, 3);
+    picker_have(&picker, 23);
+    expect_span(NULL, 21, 8, 20, 3); /* nor what is there */
+    picker_ended(&picker, 19);
+    expect_span(NULL, 21, 8, 16, 7);
+    bitmap_free(&most);
+}
+
+static void the_unseen_is_what_no_leecher_has_or_brings(void **state)
+{
+    struct bitmap most = map_of(COUNT, 3, 1), unseen = {0};
+
+    (void)state;
+    begin(COUNT, 12);
+    assert_int_equal(picker_unseen(&picker, &unseen), ERR_OK);
+    assert_int_equal(unseen.count, COUNT);
+    assert_int_equal(unseen.set, COUNT);
+    bitmap_free(&unseen);
+    picker_availability(&picker, NULL, &most);
+    picker_started(&picker, 1);
+    assert_int_equal(picker_unseen(&picker, &unseen), ERR_OK);
+    assert_true(unseen.set == 2 && bitmap_get(&unseen, 0) && bitmap_get(&unseen, 2));
+    bitmap_free(&unseen);
+    picker_have(&picker, 0);
+    picker_seen(&picker, 2);
+    picker_ended(&picker, 1);
+    assert_int_equal(picker_unseen(&picker, &unseen), ERR_OK);
+    assert_true(unseen.set == 1 && bitmap_get(&unseen, 1));
+    bitmap_free(&unseen);
+    bitmap_free(&most);
+}
+
 static void no_chunks_are_no_choice(void **state)
 {
     size_t index;
@@ -255,11 +364,11 @@ static void chunk_sizes_fit_the_content(void **state)
     } table[] = {
         {1, 64 * KIB},
         {64 * KIB, 64 * KIB},
-        {64 * MIB, 64 * KIB},
-        {UINT64_C(64) * MIB + 1, 128 * KIB},
-        {UINT64_C(1024) * MIB, MIB},
-        {UINT64_C(4096) * MIB, 4 * MIB},
-        {UINT64_C(40960) * MIB, 4 * MIB},
+        {UINT64_C(1024) * MIB, 64 * KIB},
+        {UINT64_C(1024) * MIB + 1, 128 * KIB},
+        {UINT64_C(20) * 1024 * MIB, 2 * MIB},
+        {UINT64_C(64) * 1024 * MIB, 4 * MIB},
+        {UINT64_C(64) * 1024 * MIB + 1, 4 * MIB},
         {UINT64_C(256) * 1024 * MIB, 4 * MIB}, /* exactly the longest layer */
         {UINT64_C(256) * 1024 * MIB + 1, 8 * MIB},
         {CONTENT_SIZE_MAX, CHUNK_SIZE_MAX},
@@ -289,6 +398,11 @@ int main(void)
         TEST(only_what_the_holder_has_is_chosen),
         TEST(what_is_in_flight_is_not_chosen),
         TEST(the_books_agree),
+        TEST(what_is_missing_is_known),
+        TEST(the_last_eighth_is_nearly_done),
+        TEST(one_chunk_more_is_less_rare),
+        TEST(a_span_is_what_is_free_around_a_chunk),
+        TEST(the_unseen_is_what_no_leecher_has_or_brings),
         TEST(no_chunks_are_no_choice),
         TEST(the_largest_layer_is_no_trouble),
         cmocka_unit_test(chunk_sizes_fit_the_content),
