@@ -200,7 +200,8 @@ def test_all_names_of_a_repaired_file_are_shared_again(tracker, start_shell, dam
     with FakeHolder(content, tracker=tracker.address):
         shell = start_shell(tracker=tracker, dir=folder, files=[path, path.parent])
         said(shell, "verify", r"1 repaired|2 repaired")
-        assert set(re.findall(r" all +(\S+)$", said(shell, "shared", r"src/file$"), re.MULTILINE)) == {"file", "src/file"}
+        shown = said(shell, "shared", r"src/file$")
+        assert set(re.findall(r" all +(\S+)$", shown, re.MULTILINE)) == {"file", "src/file"}
 
 
 def test_a_finished_download_is_repaired_and_shared_again_at_each_start(tracker, run_peer, start_peer, tmp_path):
@@ -219,6 +220,17 @@ def test_a_finished_download_is_repaired_and_shared_again_at_each_start(tracker,
     assert (folder / "file").read_bytes() == content.data
     api = start_peer(tracker=tracker, dir=folder).client()
     assert wait_until(lambda: have_of(api, content))["complete"]
+
+
+def test_what_the_disk_cannot_read_is_damaged(tracker, run_peer, damage, tmp_path):
+    path = random_file(tmp_path / "src/file", 3 * CHUNK)
+    content = Content.of_file(path)
+    folder = damage({path: []}, [path])
+    failing = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=pread64:error=EIO"]
+    with FakeHolder(content, tracker=tracker.address):
+        done = run_peer(["verify"], tracker=tracker, dir=folder, files=[path], wrapper=failing).ok()
+    assert ("damaged", "file", "parts of it cannot be read") in rows(done.stdout)
+    assert summary(done.stdout) == "0 OK, 1 damaged, 1 repaired" and path.read_bytes() == content.data
 
 
 # ---- what the user does meanwhile is never lost ----
@@ -355,6 +367,27 @@ def test_recorded_chunks_that_do_not_fit_are_fetched_again(tracker, open_prompt,
         prompt.expect("file: 1.3 MiB in ")
         assert (prompt.dir / "file").read_bytes() == content.data
         assert prompt.end() == 0
+
+
+def test_ctrl_c_ends_it_and_changes_nothing(tracker, run_peer, open_prompt, tmp_path):
+    path = random_file(tmp_path / "src/file", 1000)
+    folder = tmp_path / "d"
+    run_peer(["status"], tracker=tracker, dir=folder, files=[path]).ok()
+    os.truncate(path, 256 << 30)  # a hole that takes minutes to hash
+    os.utime(path, (OLD, OLD))
+    with contextlib.closing(sqlite3.connect(folder / ".enxame/state.db")) as db, db:
+        db.execute("UPDATE hashes SET size = ?, chunk_size = ?", (256 << 30, 4 << 20))
+    settle(path)
+    pretend_unchanged(folder, path)
+    prompt = open_prompt(tracker, path, directory=folder)
+    prompt.child.send("verify\r")
+    prompt.expect("verifying")
+    prompt.child.send("\x03")
+    prompt.expect("interrupted: the other files were not looked at")
+    prompt.child.send("shared\r")
+    prompt.expect("256.0 GiB")
+    prompt.expect("enxame> ")
+    assert prompt.end() == 0 and unfinished(folder) == []
 
 
 def test_two_peers_with_different_damage_repair_each_other(tracker, run_peer, start_shell, tmp_path):
