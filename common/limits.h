@@ -129,6 +129,14 @@
 #define COMMAND_SIZE_MAX 8192u
 /* Rows of `stats`: more than a person compares; the one that got no new run for longest goes. */
 #define STATISTICS_MAX 1000u
+/* Clients attached to one peer: each has two threads. */
+#define CONTROL_CLIENTS_MAX 16u
+/* A client that does not say who it is keeps no place. */
+#define CONTROL_HELLO_MS 5000u
+/* The content of one frame to an attached client; longer results go in several. */
+#define FRAME_SIZE_MAX (64u * KIB)
+/* What a client that does not read may leave unread: its own command waits then, and news from elsewhere is dropped. */
+#define CONTROL_QUEUE_MAX (1u * MIB)
 /* Rows that the last listing keeps for '#'. */
 #define LISTING_ROWS_MAX 100000u
 

@@ -105,7 +105,7 @@ void log_write(enum log_level level, const char *format, ...)
         settings.format == LOG_JSON ? format_json(level, &now, message, line) : format_text(level, &now, message, line);
     pthread_mutex_lock(&settings.lock);
     if (settings.sink) {
-        settings.sink(settings.context, line);
+        settings.sink(settings.context, level, line);
     } else {
         line[length] = '\n';
         write_line(line, length + 1);

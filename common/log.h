@@ -11,7 +11,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 /* Takes one finished line without its newline; called under the log's lock, so it must not log itself. */
-typedef void log_sink(void *context, const char *line);
+typedef void log_sink(void *context, enum log_level level, const char *line);
 
 /* `sink` NULL is standard error.  The default is LOG_INFO, LOG_TEXT, standard error. */
 void log_setup(enum log_level level, enum log_format format, log_sink *sink, void *context);

@@ -16,6 +16,7 @@ enum option_id {
     OPTION_LIMIT_DOWN,
     OPTION_COMMAND,
     OPTION_DAEMON,
+    OPTION_ATTACH,
     OPTION_ADVERTISE,
     OPTION_ALLOW_HOST,
     OPTION_NO_DISCOVER,
@@ -37,6 +38,7 @@ static const struct option_row {
     {"--limit-down", OPTION_LIMIT_DOWN, true},
     {"-c", OPTION_COMMAND, true},
     {"--daemon", OPTION_DAEMON, false},
+    {"--attach", OPTION_ATTACH, false},
     {"--advertise", OPTION_ADVERTISE, true},
     {"--allow-host", OPTION_ALLOW_HOST, true},
     {"--no-discover", OPTION_NO_DISCOVER, false},
@@ -48,6 +50,7 @@ static const struct option_row {
 const char *arguments_help(void)
 {
     return "usage: peer [options] <ip> <port> [file or folder ...]\n"
+           "       peer --attach --dir DIR | <ip> <port> [-c COMMAND ...]\n"
            "\n"
            "Shares files with other peers, and finds and downloads theirs.  <ip> and <port> are where it\n"
            "serves; port 0 takes any free one.  Without -c or --daemon it reads commands from standard input,\n"
@@ -62,6 +65,7 @@ const char *arguments_help(void)
            "  --limit-down RATE      the same for downloads; both are unlimited by default\n"
            "  -c COMMAND             run a command and exit with its status; may be repeated\n"
            "  --daemon               no prompt: serve until SIGTERM\n"
+           "  --attach               give commands to the peer that already runs on --dir DIR, or at <ip> <port>\n"
            "  --advertise HOST:PORT  the address to register, where others reach this peer at another one\n"
            "  --allow-host NAME      a further host name that clients may use for this peer; may be repeated\n"
            "  --no-discover          of no effect yet: only trackers are asked for others\n"
@@ -181,6 +185,9 @@ static enum err apply(struct arguments *arguments, enum option_id id, const char
     case OPTION_DAEMON:
         arguments->daemon = true;
         return ERR_OK;
+    case OPTION_ATTACH:
+        arguments->attach = true;
+        return ERR_OK;
     case OPTION_NO_DISCOVER:
         arguments->no_discover = true;
         return ERR_OK;
@@ -228,6 +235,31 @@ static enum err read_place(struct arguments *arguments, struct why *why)
     return ERR_OK;
 }
 
+static enum err set_default_dir(struct arguments *arguments, struct why *why)
+{
+    if (arguments->dir)
+        return ERR_OK;
+    arguments->dir_is_default = true;
+    if (asprintf(&arguments->dir, "downloads/%u", (unsigned)arguments->listen.port) >= 0)
+        return ERR_OK;
+    arguments->dir = NULL;
+    return why_set(why, ERR_NOMEM, "out of memory");
+}
+
+/* `foreign` is an option that says how a peer is to run, or NULL. */
+static enum err finish_attach(struct arguments *arguments, const char *foreign, struct why *why)
+{
+    if (foreign)
+        return why_set(why, ERR_INVALID, "%s is for a peer that starts: with --attach there are only --dir and -c",
+                       foreign);
+    if (arguments->path_count == 0 && !arguments->dir)
+        return why_set(why, ERR_INVALID, "--attach: to which peer?  Give its --dir DIR, or its <ip> and <port>");
+    enum err err = arguments->path_count > 0 ? read_place(arguments, why) : ERR_OK;
+    if (!err && arguments->path_count > 0)
+        err = bad(why, "--attach", arguments->paths[0], "shares nothing by itself: use -c 'share PATH'");
+    return err ? err : set_default_dir(arguments, why);
+}
+
 static enum err finish(struct arguments *arguments, const char *tracker_default, struct why *why)
 {
     enum err err = read_place(arguments, why);
@@ -241,14 +273,7 @@ static enum err finish(struct arguments *arguments, const char *tracker_default,
         err = add_trackers(arguments, tracker_default, why);
     if (!err && !arguments->no_tracker && arguments->tracker_count == 0)
         err = add_tracker(arguments, "--tracker", TRACKER_DEFAULT, why);
-    if (!err && !arguments->dir) {
-        arguments->dir_is_default = true;
-        if (asprintf(&arguments->dir, "downloads/%u", (unsigned)arguments->listen.port) < 0) {
-            arguments->dir = NULL;
-            err = why_set(why, ERR_NOMEM, "out of memory");
-        }
-    }
-    return err;
+    return err ? err : set_default_dir(arguments, why);
 }
 
 static bool allocate(struct arguments *arguments, int argc)
@@ -270,6 +295,7 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
         return ARGUMENTS_BAD;
     }
     bool only_paths = false;
+    const char *foreign = NULL; /* to --attach */
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *value;
         if (only_paths || word[0] != '-' || word[1] == '\0') {
@@ -298,6 +324,9 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
         }
         if (apply(ret, row->id, value ? value : "", why))
             return ARGUMENTS_BAD;
+        if (row->id != OPTION_ATTACH && row->id != OPTION_DIR && row->id != OPTION_COMMAND)
+            foreign = row->name;
     }
-    return finish(ret, tracker_default, why) ? ARGUMENTS_BAD : ARGUMENTS_RUN;
+    enum err err = ret->attach ? finish_attach(ret, foreign, why) : finish(ret, tracker_default, why);
+    return err ? ARGUMENTS_BAD : ARGUMENTS_RUN;
 }

@@ -14,6 +14,7 @@ struct arguments {
     uint64_t chunk_size;           /* 0: auto */
     uint64_t limit_up, limit_down; /* bytes/s; 0: unlimited */
     bool no_tracker, no_discover, daemon, verbose;
+    bool attach; /* to the peer that runs on `dir`: nothing but `dir` and `commands` counts */
     /* lists: the arrays are owned, and so are the trackers' texts; the others' are argv's */
     const char **trackers, **allow_hosts, **commands, **paths;
     size_t tracker_count, allow_host_count, command_count, path_count;

@@ -1,4 +1,5 @@
 #include "arguments.h"
+#include "attach.h"
 #include "files.h"
 #include "http_client.h"
 #include "peer.h"
@@ -52,7 +53,7 @@ int main(int argc, char **argv)
         status = 2;
         break;
     case ARGUMENTS_RUN:
-        status = run(&arguments);
+        status = arguments.attach ? attach_run(&arguments) : run(&arguments);
         break;
     }
     arguments_free(&arguments);

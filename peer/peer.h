@@ -7,11 +7,13 @@
 #ifndef ENXAME_PEER_PEER_H
 #define ENXAME_PEER_PEER_H
 
+#include "attached.h"
 #include "session.h"
 #include "signals.h"
 
 struct peer {
     struct session own;
+    struct attached *attached; /* the others' sessions */
     struct signals *signals;
     struct rate up, down; /* of all uploads, of all downloads */
 
@@ -26,5 +28,12 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
 /* Until the user, the end of the commands or a signal ends it; the exit status. */
 int peer_run(struct peer *peer);
 void peer_close(struct peer *peer);
+
+/* ---- any thread ---- */
+
+/* Ends the run as SIGTERM does. */
+void peer_stop(struct peer *peer);
+/* Nothing will go on in the background: the peer ends. */
+bool peer_is_stopping(struct peer *peer);
 
 #endif

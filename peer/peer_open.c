@@ -13,30 +13,45 @@
 
 #define ADDRESSES_MAX 16u
 
-static void on_signal(void *context, int number)
+bool peer_is_stopping(struct peer *peer)
 {
-    struct peer *peer = context;
+    return atomic_load(&peer->stop_signal) != 0;
+}
+
+/* The session's wait is over; `number` 0: only that. */
+static void interrupt(struct peer *peer, int number)
+{
     struct session *session = &peer->own;
-    if (number == SIGWINCH || number == SIGCONT) {
-        terminal_resized(session->terminal);
-        return;
-    }
-    if (atomic_load(&peer->stop_signal) != 0)
-        _exit(128 + number); /* the user will not wait for a clean end */
-    bool only_wait = number == SIGINT && session->mode == SESSION_PROMPT && !atomic_load(&peer->closing);
-    if (!only_wait) {
+    if (number != 0)
         atomic_store(&peer->stop_signal, number);
-        atomic_store(&session->ending, true);
-    }
     atomic_store(&session->interrupted, true);
     tracker_client_cancel(session->client);
-    if (only_wait)
-        terminal_wipe(session->terminal);
-    else
+    if (number != 0)
         terminal_interrupt(session->terminal);
+    else
+        terminal_wipe(session->terminal);
     pthread_mutex_lock(&peer->lock);
     pthread_cond_broadcast(&peer->stopped);
     pthread_mutex_unlock(&peer->lock);
+}
+
+void peer_stop(struct peer *peer)
+{
+    if (!peer_is_stopping(peer))
+        interrupt(peer, SIGTERM);
+}
+
+static void on_signal(void *context, int number)
+{
+    struct peer *peer = context;
+    if (number == SIGWINCH || number == SIGCONT) {
+        terminal_resized(peer->own.terminal);
+        return;
+    }
+    if (peer_is_stopping(peer))
+        _exit(128 + number); /* the user will not wait for a clean end */
+    bool only_wait = number == SIGINT && peer->own.mode == SESSION_PROMPT && !atomic_load(&peer->closing);
+    interrupt(peer, only_wait ? 0 : number);
 }
 
 /* On a download's thread. */
@@ -46,7 +61,9 @@ static void on_finished(void *context, const struct download_report *report)
     struct session *session = &peer->own;
     if (report->of_job) {
         jobs_wake(session->jobs);
-    } else if (session->mode == SESSION_DAEMON) {
+        return;
+    }
+    if (session->mode == SESSION_DAEMON) {
         if (report->state == DOWNLOAD_DONE)
             log_info("%s %s", report->is_repair ? "repaired" : "downloaded", report->name);
         else if (report->state == DOWNLOAD_CANCELLED)
@@ -57,6 +74,15 @@ static void on_finished(void *context, const struct download_report *report)
         commands_print_finished(session, report);
         watcher_kick(session->watcher);
     }
+    attached_finished(peer->attached, report);
+}
+
+/* What a terminal's user reads between other things, who is attached reads, too. */
+static void on_log(void *context, enum log_level level, const char *line)
+{
+    struct peer *peer = context;
+    terminal_message(peer->own.terminal, line);
+    attached_log(peer->attached, level, line);
 }
 
 /* On a job's thread. */
@@ -71,6 +97,7 @@ static void on_job_finished(void *context, const struct job_report *report)
         (void)commands_print_job(session, report);
         watcher_kick(session->watcher);
     }
+    attached_job_finished(peer->attached, report);
 }
 
 static enum session_mode mode_of(const struct arguments *arguments)
@@ -81,13 +108,16 @@ static enum session_mode mode_of(const struct arguments *arguments)
     return typed ? SESSION_PROMPT : SESSION_SCRIPT;
 }
 
-static enum err open_terminal(struct session *session)
+static enum err open_terminal(struct peer *peer)
 {
-    enum err err = terminal_new(session->mode == SESSION_PROMPT, &session->terminal);
+    struct session *session = &peer->own;
+    enum err err = attached_new(&peer->attached);
+    if (!err)
+        err = terminal_new(session->mode == SESSION_PROMPT, &session->terminal);
     if (!err) {
         /* Who reads a script's output wants its results and its troubles. */
         enum log_level level = session->mode == SESSION_SCRIPT ? LOG_WARN : LOG_INFO;
-        log_setup(session->arguments->verbose ? LOG_DEBUG : level, LOG_TEXT, terminal_message, session->terminal);
+        log_setup(session->arguments->verbose ? LOG_DEBUG : level, LOG_TEXT, on_log, peer);
     }
     return err;
 }
@@ -194,6 +224,7 @@ static enum err open_downloads(struct peer *peer)
 enum err peer_open(struct peer *peer, const struct arguments *arguments, struct why *why)
 {
     struct session *session = &peer->own;
+    session->peer = peer;
     session->arguments = arguments;
     session->mode = mode_of(arguments);
     pthread_mutex_init(&peer->lock, NULL);
@@ -203,7 +234,7 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
     session->up = &peer->up;
     session->down = &peer->down;
     why->text[0] = '\0';
-    enum err err = open_terminal(session);
+    enum err err = open_terminal(peer);
     if (!err)
         err = open_state(session, why);
     if (!err)
@@ -214,6 +245,8 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
         err = open_downloads(peer);
     if (!err)
         err = signals_start(on_signal, peer, &peer->signals);
+    if (!err)
+        attached_serve(peer->attached, session);
     if (!err)
         return ERR_OK;
     if (why->text[0] == '\0')
@@ -226,6 +259,7 @@ void peer_close(struct peer *peer)
 {
     struct session *session = &peer->own;
     atomic_store(&peer->closing, true);
+    attached_stop(peer->attached);
     watcher_stop(session->watcher);
     if (session->server)
         server_set_downloads(session->server, NULL); /* requests may still come */
@@ -246,6 +280,7 @@ void peer_close(struct peer *peer)
     state_close(session->state);
     listing_clear(&session->listing);
     log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
+    attached_free(peer->attached);
     terminal_free(session->terminal);
     rate_destroy(&peer->down);
     rate_destroy(&peer->up);

@@ -1,4 +1,4 @@
-#include "session.h"
+#include "peer.h"
 
 #include "log.h"
 #include "timing.h"
@@ -7,6 +7,11 @@
 #define SLICE_MS 100u
 #define SETTLE_MS 5000u
 #define SETTLE_PROMPT_MS 1000u
+
+void session_attach(const struct session *session, struct session *ret)
+{
+    memcpy(ret, session, offsetof(struct session, mode));
+}
 
 bool session_interrupted(struct session *session)
 {
@@ -36,7 +41,7 @@ bool session_share(struct session *session, const char *const *paths, size_t cou
         while (!sharing_wait(job, SLICE_MS, &err, &result)) {
             if (!session_interrupted(session))
                 continue;
-            if (!atomic_load(&session->ending))
+            if (!peer_is_stopping(session->peer))
                 terminal_message(session->terminal, "hashing goes on in the background");
             return true;
         }

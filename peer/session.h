@@ -29,8 +29,11 @@ enum session_mode {
     SESSION_DAEMON
 };
 
+struct peer;
+
 struct session {
-    /* the peer's: they stand as long as any session does */
+    /* the peer's, which session_attach() copies: set before the first command, they stand as long as any session does */
+    struct peer *peer;
     const struct arguments *arguments;
     struct state *state;
     struct lamport *clock;
@@ -45,7 +48,7 @@ struct session {
     struct address address;   /* where it listens */
     struct address announced; /* what is registered */
 
-    /* this session's own */
+    /* this session's own, from here on */
     enum session_mode mode;
     bool attached;      /* a client's: its end is not the peer's end */
     const char *folder; /* what a relative path lies below; NULL: the process's own */
@@ -55,8 +58,10 @@ struct session {
     struct listing listing;
     bool ended;              /* the user said exit */
     atomic_bool interrupted; /* what is waited for should not be waited for any longer */
-    atomic_bool ending;      /* nor will anything go on in the background: the peer ends */
 };
+
+/* Gives another session the parts of this one; its own things are left as they are. */
+void session_attach(const struct session *session, struct session *ret);
 
 /* The rest of a wait is pointless: Ctrl-C, or the end. */
 bool session_interrupted(struct session *session);

@@ -3,12 +3,13 @@
 #include "commands_internal.h"
 #include "limits.h"
 #include "names.h"
+#include "peer.h"
 #include "words.h"
 
 #include <dirent.h>
 #include <stdarg.h>
 
-static command_handler command_help, command_exit;
+static command_handler command_help, command_exit, command_stop;
 
 enum completes {
     COMPLETES_NOTHING,
@@ -47,7 +48,8 @@ static const struct command {
      false, COMPLETES_PATHS},
     {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
      false, COMPLETES_SHARED},
-    {"exit", "quit", "", "end", 0, 0, command_exit, false, COMPLETES_NOTHING},
+    {"exit", "quit", "", "end; where attached, leave: the peer goes on", 0, 0, command_exit, false, COMPLETES_NOTHING},
+    {"stop", NULL, "", "end the peer, also where attached", 0, 0, command_stop, false, COMPLETES_NOTHING},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -164,6 +166,13 @@ static bool command_exit(struct session *session, char *const *words, size_t cou
     (void)count;
     session->ended = true;
     return true;
+}
+
+static bool command_stop(struct session *session, char *const *words, size_t count)
+{
+    if (session->attached)
+        peer_stop(session->peer);
+    return command_exit(session, words, count);
 }
 
 /* ---- completion ---- */

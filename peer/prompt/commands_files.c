@@ -1,6 +1,7 @@
 /* Commands that change what is here. */
 #include "commands_internal.h"
 #include "names.h"
+#include "peer.h"
 #include "summary.h"
 #include "timing.h"
 #include "units.h"
@@ -65,12 +66,21 @@ static bool gave_up(struct session *session, uint64_t number, uint64_t *done_byt
     return stalled;
 }
 
+bool command_leave_waiting(struct session *session)
+{
+    if (!session->attached)
+        return command_fail(session, "interrupted; what is here is kept");
+    return command_fail(session, peer_is_stopping(session->peer)
+                                     ? "the peer has ended; what is here is kept"
+                                     : "no longer waited for; the download goes on in the peer");
+}
+
 static bool wait_for(struct session *session, uint64_t number)
 {
     uint64_t done_bytes = 0, moved_ms = timing_now_ms();
     while (!downloads_wait(session->downloads, number, SLICE_MS)) {
         if (session_interrupted(session))
-            return command_fail(session, "interrupted; what is here is kept");
+            return command_leave_waiting(session);
         if (gave_up(session, number, &done_bytes, &moved_ms))
             return false;
     }

@@ -18,6 +18,9 @@ command_handler command_stats, command_verify, command_limit;
 /* Says on standard error what is wrong, and returns false. */
 __attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);
 
+/* Says what becomes of a download whose wait was interrupted; false. */
+bool command_leave_waiting(struct session *session);
+
 /* Whether `cancel` has something to end and remove. */
 bool command_can_cancel(const struct download_report *report);
 

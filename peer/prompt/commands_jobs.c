@@ -196,8 +196,9 @@ static bool wait_for(struct session *session, struct job *job)
         bool interrupted = session_interrupted(session);
         if (!interrupted && !gave_up(session, job, &done_bytes, &moved_ms))
             continue;
-        job_cancel(job);
-        return interrupted ? command_fail(session, "interrupted; what is here is kept") : false;
+        if (!session->attached)
+            job_cancel(job); /* nobody is left whose download it is */
+        return interrupted && command_leave_waiting(session);
     }
     if (job_report(job, &report))
         return command_fail(session, "out of memory");

@@ -108,11 +108,29 @@ static size_t cancel_jobs(struct session *session, const char *word)
         char number[24];
         snprintf(number, sizeof number, "j%llu", (unsigned long long)reports[i].number);
         bool is_meant = strcmp(word, number) == 0 || strcmp(word, reports[i].title) == 0 || strcmp(word, "all") == 0;
-        if (is_meant && !job_state_is_over(reports[i].state))
-            cancelled += jobs_cancel(session->jobs, reports[i].number) == ERR_OK;
+        if (!is_meant || job_state_is_over(reports[i].state) || jobs_cancel(session->jobs, reports[i].number))
+            continue;
+        cancelled++;
+        if (session->mode != SESSION_PROMPT)
+            (void)command_fail(session, "download of %s: cancelled; what is finished stays", reports[i].title);
     }
     free(reports);
     return cancelled;
+}
+
+static bool has_any(struct session *session)
+{
+    struct download_report *reports = NULL;
+    size_t count = 0;
+    bool any = false;
+    if (downloads_list(session->downloads, &reports, &count))
+        return true; /* which is told of later */
+    for (size_t i = 0; i < count; i++) {
+        any = any || command_can_cancel(&reports[i]);
+        download_report_free(&reports[i]);
+    }
+    free(reports);
+    return any;
 }
 
 bool command_cancel(struct session *session, char *const *words, size_t count)
@@ -120,7 +138,8 @@ bool command_cancel(struct session *session, char *const *words, size_t count)
     (void)count;
     struct chosen chosen;
     /* Of a job what is finished stays; its end says how much that is. */
-    if (cancel_jobs(session, words[1]) > 0 && strcmp(words[1], "all") != 0)
+    bool any_job = cancel_jobs(session, words[1]) > 0;
+    if (any_job && (strcmp(words[1], "all") != 0 || !has_any(session)))
         return true;
     bool ok = choose(session, words[1], &chosen);
     for (size_t i = 0; i < chosen.count && ok; i++)

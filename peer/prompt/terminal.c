@@ -27,8 +27,9 @@ struct queued {
 };
 
 struct terminal {
-    struct editor *editor; /* NULL: lines come from a pipe or a file */
-    bool is_tty;           /* standard error */
+    struct terminal_far far; /* `say` is NULL: it is here */
+    struct editor *editor;   /* NULL: lines come from a pipe or a file */
+    bool is_tty;             /* standard error */
     int wake[2];
 
     pthread_mutex_t lock; /* guards what follows, and all output but the editor's own */
@@ -267,10 +268,22 @@ enum err terminal_new(bool prompts, struct terminal **ret)
     return ERR_OK;
 }
 
+enum err terminal_new_far(const struct terminal_far *far, struct terminal **ret)
+{
+    *ret = calloc(1, sizeof **ret);
+    if (!*ret)
+        return ERR_NOMEM;
+    (*ret)->far = *far;
+    (*ret)->is_tty = far->is_tty;
+    return ERR_OK;
+}
+
 void terminal_free(struct terminal *terminal)
 {
-    if (!terminal)
+    if (!terminal || terminal->far.say) {
+        free(terminal);
         return;
+    }
     terminal_progress(terminal, NULL);
     editor_free(terminal->editor);
     put_queued(terminal);
@@ -298,6 +311,8 @@ char *terminal_read_line(struct terminal *terminal)
 
 char *terminal_ask(struct terminal *terminal, const char *question)
 {
+    if (terminal->far.say)
+        return terminal->far.ask(terminal->far.context, question);
     return terminal->editor ? edit_line(terminal, question, false) : NULL;
 }
 
@@ -331,25 +346,32 @@ void terminal_print(struct terminal *terminal, const char *format, ...)
     va_start(arguments, format);
     int length = vasprintf(&text, format, arguments);
     va_end(arguments);
-    pthread_mutex_lock(&terminal->lock);
-    if (length < 0)
-        terminal->output_failed = true;
-    else
-        emit(terminal, STDOUT_FILENO, text);
-    pthread_mutex_unlock(&terminal->lock);
+    if (terminal->far.say) {
+        terminal->far.say(terminal->far.context, TERMINAL_RESULT, length < 0 ? "(out of memory)\n" : text);
+    } else {
+        pthread_mutex_lock(&terminal->lock);
+        if (length < 0)
+            terminal->output_failed = true;
+        else
+            emit(terminal, STDOUT_FILENO, text);
+        pthread_mutex_unlock(&terminal->lock);
+    }
     if (length >= 0)
         free(text);
 }
 
-void terminal_message(void *terminal, const char *line)
+void terminal_message(struct terminal *terminal, const char *line)
 {
-    struct terminal *self = terminal;
     char *text = NULL;
+    if (terminal->far.say) {
+        terminal->far.say(terminal->far.context, TERMINAL_MESSAGE, line);
+        return;
+    }
     if (asprintf(&text, "%s\n", line) < 0)
         return;
-    pthread_mutex_lock(&self->lock);
-    emit(self, STDERR_FILENO, text);
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&terminal->lock);
+    emit(terminal, STDERR_FILENO, text);
+    pthread_mutex_unlock(&terminal->lock);
     free(text);
 }
 
@@ -402,6 +424,10 @@ static void show_progress(struct terminal *terminal, const char *line)
 
 void terminal_progress(struct terminal *terminal, const char *line)
 {
+    if (terminal->far.say) {
+        terminal->far.say(terminal->far.context, TERMINAL_PROGRESS, line ? line : "");
+        return;
+    }
     pthread_mutex_lock(&terminal->lock);
     if (terminal->is_tty)
         show_progress(terminal, line);
@@ -412,6 +438,8 @@ void terminal_progress(struct terminal *terminal, const char *line)
 
 bool terminal_output_ok(struct terminal *terminal)
 {
+    if (terminal->far.say)
+        return true; /* it is told of there */
     pthread_mutex_lock(&terminal->lock);
     bool ok = !terminal->output_failed;
     pthread_mutex_unlock(&terminal->lock);
@@ -426,6 +454,7 @@ bool terminal_is_tty(const struct terminal *terminal)
 unsigned terminal_width(const struct terminal *terminal)
 {
     struct winsize size;
-    (void)terminal;
+    if (terminal->far.say)
+        return terminal->far.width(terminal->far.context);
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }

@@ -21,6 +21,20 @@ typedef size_t terminal_complete(void *context, const char *line, const char *te
 
 /* `prompts`: read lines with libedit (standard input and standard output are terminals). */
 enum err terminal_new(bool prompts, struct terminal **ret);
+
+/*
+ * A terminal that is elsewhere: what is said to it goes to these, from any thread.  It is not read from but by
+ * terminal_ask(), and the functions about what a person does at it are not for it.
+ */
+enum terminal_stream { TERMINAL_RESULT, TERMINAL_MESSAGE, TERMINAL_PROGRESS /* "": none any more */ };
+struct terminal_far {
+    void *context;
+    void (*say)(void *context, enum terminal_stream stream, const char *text);
+    char *(*ask)(void *context, const char *question); /* as terminal_ask() */
+    unsigned (*width)(void *context);
+    bool is_tty;
+};
+enum err terminal_new_far(const struct terminal_far *far, struct terminal **ret);
 void terminal_free(struct terminal *terminal);
 void terminal_set_complete(struct terminal *terminal, terminal_complete *complete, void *context);
 /* History is kept in this file, at most 1000 lines, mode 0600. */
@@ -42,8 +56,8 @@ void terminal_resized(struct terminal *terminal);
 
 /* A result, on standard output; any thread.  What was printed so far is on its way when it returns. */
 __attribute__((format(printf, 2, 3))) void terminal_print(struct terminal *terminal, const char *format, ...);
-/* A message, on standard error, with a newline added; any thread.  Fits log_sink. */
-void terminal_message(void *terminal, const char *line);
+/* A message, on standard error, with a newline added; any thread. */
+void terminal_message(struct terminal *terminal, const char *line);
 /*
  * The progress line: replaced by each call, removed by NULL.  On a terminal it is redrawn in place (below a command that
  * waits, above the prompt while a line is typed); elsewhere a line is printed every 2 s at most, and the last one where

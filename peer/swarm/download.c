@@ -344,6 +344,8 @@ void download_forget(struct download *download)
 {
     enum err err = state_forget_download(download->options->state, download->row.number);
 
+    if (err == ERR_NOT_FOUND) /* a repair that was given up */
+        err = ERR_OK;
     if (err == ERR_OK)
         remove_bytes(download);
     else if (download->part != NULL)

@@ -78,11 +78,11 @@ def run_peer(launcher):
 
 @pytest.fixture
 def open_prompt(tmp_path, launcher):
-    """open_prompt(tracker, *files, directory=None) -> prompts.Prompt"""
+    """open_prompt(tracker, *files, directory=None), or open_prompt(attach=folder) -> prompts.Prompt"""
     opened = []
 
-    def open_one(tracker, *files, **options):
-        opened.append(prompts.Prompt(tmp_path, tracker, *files, **options))
+    def open_one(*words, **options):
+        opened.append(prompts.Prompt(tmp_path, *words, **options))
         return opened[-1]
 
     yield open_one

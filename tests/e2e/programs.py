@@ -276,6 +276,26 @@ class Launcher:
         check_sanitizers(result.stderr, result.status, "peer")
         return result
 
+    def attach(self, commands, peer_dir, *, stdin=None, cwd=None, wrapper=(), timeout_s=90):
+        """Runs commands, or lines of standard input, in the peer that runs on the folder."""
+        words = [*wrapper, BIN / "peer", "--attach", "--dir", peer_dir]
+        words += [word for command in commands for word in ("-c", command)]
+        done = subprocess.run(
+            [str(word) for word in words], input=(stdin or "").encode(), capture_output=True, cwd=cwd or self.folder,
+            env=environment(self.folder), preexec_fn=_die_with_parent, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        out, err = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+        check_sanitizers(err, done.returncode, "peer --attach")
+        return Result(done.returncode, out, err, pathlib.Path(peer_dir))
+
+    def start_attached(self, commands, peer_dir):
+        """The same, in the background."""
+        words = [BIN / "peer", "--attach", "--dir", peer_dir]
+        words += [word for command in commands for word in ("-c", command)]
+        program = Program(self._name("attached"), words, self.folder, r"")
+        self.started.append(program)
+        return program
+
     def stop_all(self):
         faults = []
         for program in sorted(self.started, key=lambda one: isinstance(one, TrackerProgram)):

@@ -8,11 +8,13 @@ PROMPT = "enxame> "
 
 
 class Prompt:
-    """A peer at a terminal."""
+    """A peer at a terminal; with `attach`, a program that is attached to the peer on that folder."""
 
-    def __init__(self, tmp_path, tracker, *files, directory=None):
-        self.dir = directory or tmp_path / "prompt.d"
-        words = ["--tracker", getattr(tracker, "address", tracker), "--dir", self.dir, "127.0.0.1", "0", *files]
+    def __init__(self, tmp_path, tracker=None, *files, directory=None, attach=None):
+        self.dir = attach or directory or tmp_path / "prompt.d"
+        words = ["--attach", "--dir", self.dir]
+        if attach is None:
+            words = ["--tracker", getattr(tracker, "address", tracker), "--dir", self.dir, "127.0.0.1", "0", *files]
         self.child = pexpect.spawn(
             str(programs.BIN / "peer"), list(map(str, words)), cwd=str(tmp_path), dimensions=(30, 100), encoding="utf-8",
             env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=60 if programs.SANITIZED else 20,

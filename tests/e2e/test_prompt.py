@@ -40,7 +40,10 @@ def run_words(tmp_path, *words, **options):
         (["localhost", "0"], "IP address"),
         (["--chunk-size", "10K", "127.0.0.1", "0"], "power of two"),
         (["--tracker", "nowhere", "127.0.0.1", "0"], "host:port"),
-        (["--attach", "127.0.0.1", "0"], "unknown option --attach"),
+        (["--attach"], "its --dir DIR, or its <ip> and <port>"),
+        (["--attach", "127.0.0.1"], "<port>"),
+        (["--attach", "127.0.0.1", "0", "file"], "-c 'share PATH'"),
+        (["--attach", "--dir", "d", "--daemon"], "--daemon is for a peer that starts"),
         (["--daemon", "-c", "peers", "127.0.0.1", "0"], "--daemon"),
     ],
 )

@@ -26,8 +26,9 @@ static uint64_t part_number;
 static struct content part_content;
 static uint8_t part_bytes[PART_SIZE], part_layer[PART_CHUNKS * HASH_SIZE];
 
-static inline void part_discard_log(void *context, const char *line)
+static inline void part_discard_log(void *context, enum log_level level, const char *line)
 {
+    (void)level;
     (void)context;
     (void)line;
 }

@@ -128,6 +128,30 @@ static void what_is_wrong_is_said(void **state)
     refused(ARGS("::", "0", "--no-tracker", "--tracker", "a:1"), NULL, "--no-tracker", "--tracker");
 }
 
+static void to_attach_a_folder_is_enough_or_the_place(void **state)
+{
+    (void)state;
+    struct arguments arguments;
+    struct why why;
+    assert_int_equal(parse(ARGS("--attach", "--dir", "d", "-c", "status"), "a:1", &arguments, &why), ARGUMENTS_RUN);
+    assert_true(arguments.attach);
+    assert_string_equal(arguments.dir, "d");
+    assert_int_equal(arguments.command_count, 1);
+    assert_int_equal(arguments.tracker_count, 0);
+    arguments_free(&arguments);
+    assert_int_equal(parse(ARGS("127.0.0.1", "8000", "--attach"), NULL, &arguments, &why), ARGUMENTS_RUN);
+    assert_string_equal(arguments.dir, "downloads/8000");
+    arguments_free(&arguments);
+    assert_int_equal(parse(ARGS("::", "0"), NULL, &arguments, &why), ARGUMENTS_RUN);
+    assert_false(arguments.attach);
+    arguments_free(&arguments);
+    refused(ARGS("--attach"), NULL, "--dir DIR", "<ip> and <port>");
+    refused(ARGS("--attach", "127.0.0.1"), NULL, "<port>", "missing");
+    refused(ARGS("--attach", "--dir", "d", "127.0.0.1", "0", "file"), NULL, "file", "-c 'share PATH'");
+    refused(ARGS("--attach", "--dir", "d", "--no-tracker"), NULL, "--no-tracker", "--attach");
+    refused(ARGS("--tracker", "a:1", "--dir", "d", "--attach"), NULL, "--tracker", "--attach");
+}
+
 static void help_and_version_need_nothing_else(void **state)
 {
     (void)state;
@@ -146,6 +170,7 @@ int main(void)
         cmocka_unit_test(options_may_stand_anywhere_and_have_two_forms),
         cmocka_unit_test(the_environment_names_trackers),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(to_attach_a_folder_is_enough_or_the_place),
         cmocka_unit_test(help_and_version_need_nothing_else),
     };
     return cmocka_run_group_tests_name("arguments", tests, NULL, NULL);

@@ -12,8 +12,9 @@
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char log_text[65536];
 
-static void keep_line(void *context, const char *line)
+static void keep_line(void *context, enum log_level level, const char *line)
 {
+    (void)level;
     (void)context;
     pthread_mutex_lock(&log_lock);
     size_t used = strlen(log_text);

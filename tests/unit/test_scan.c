@@ -7,8 +7,9 @@
 static char log_text[65536];
 static unsigned log_lines;
 
-static void keep_line(void *context, const char *line)
+static void keep_line(void *context, enum log_level level, const char *line)
 {
+    (void)level;
     (void)context;
     size_t used = strlen(log_text);
     snprintf(log_text + used, sizeof log_text - used, "%s\n", line);
