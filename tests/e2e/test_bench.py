@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -25,10 +26,17 @@ def bench(*words, wrapper=(), env=None):
     return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
-def figures(tmp_path, command, *words):
+@pytest.fixture
+def work():
+    """A folder in memory, as a disk that others keep busy would make small runs long."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="enxame-test-", dir=base) as folder:
+        yield pathlib.Path(folder)
+
+
+def figures(tmp_path, work, command, *words):
     """What a run of our own programs wrote as JSON; it left nothing where it worked."""
-    work, path = tmp_path / "work", tmp_path / "figures.json"
-    work.mkdir()
+    path = tmp_path / "figures.json"
     done = bench(command, "--bin", BIN, "--work", work, "--json", path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(work.iterdir()) == [] and processes_below(work) == []
@@ -104,10 +112,10 @@ def test_swarm_needs_root_and_says_so():
     assert done.returncode == 2 and "root" in done.stderr
 
 
-def test_a_program_that_is_not_here_is_named_with_its_package(tmp_path):
+def test_a_program_that_is_not_here_is_named_with_its_package(tmp_path, work):
     few = tmp_path / "bin"
     few.mkdir()
-    words = ["transfer", "--size", "1M", "--runs", "1", "--programs", "enxame,rsync", "--bin", BIN, "--work", tmp_path]
+    words = ["transfer", "--size", "1M", "--runs", "1", "--programs", "enxame,rsync", "--bin", BIN, "--work", work]
     done = bench(*words, env={"PATH": str(few)})
     assert done.returncode == 0, done.stderr
     assert "Debian package rsync" in done.stderr and "\nrsync" not in done.stdout
@@ -116,8 +124,9 @@ def test_a_program_that_is_not_here_is_named_with_its_package(tmp_path):
 # ---- small runs ----
 
 
-def test_transfer_measures_and_checks(tmp_path):
-    found, shown = figures(tmp_path, "transfer", "--size", "1M", "--runs", "2", "--programs", "enxame,enxame-command")
+def test_transfer_measures_and_checks(tmp_path, work):
+    words = ["--size", "1M", "--runs", "2", "--programs", "enxame,enxame-command"]
+    found, shown = figures(tmp_path, work, "transfer", *words)
     assert found["size"] == 1 << 20
     for name, measured in [("enxame", "process"), ("enxame-command", "command")]:
         one = found["programs"][name]
@@ -125,12 +134,17 @@ def test_transfer_measures_and_checks(tmp_path):
         assert one["median"]["seconds"] > 0 and one["median"]["rss_bytes"] >= 0
 
 
+def test_small_files_are_fetched_as_one_job(tmp_path, work):
+    words = ["--files", "50", "--size", "1K", "--runs", "1", "--programs", "enxame,enxame-command"]
+    found, _ = figures(tmp_path, work, "small-files", *words)
+    assert (found["files"], found["size"], len(found["programs"])) == (50, 1024, 2)
+
+
 @pytest.mark.needs_root
-def test_swarm_measures_and_leaves_nothing_behind(tmp_path):
+def test_swarm_measures_and_leaves_nothing_behind(tmp_path, work):
     before = namespaces()
-    found, shown = figures(
-        tmp_path, "swarm", "--leechers", "2", "--size", "2M", "--runs", "1", "--programs", "enxame", "--markdown"
-    )
+    words = ["--leechers", "2", "--size", "2M", "--runs", "1", "--programs", "enxame", "--markdown"]
+    found, shown = figures(tmp_path, work, "swarm", *words)
     wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
     assert (found["leechers"], found["size"], found["rate_bits_s"]) == (2, 2 << 20, 100_000_000)
     (run,) = found["programs"]["enxame"]["runs"]
@@ -142,40 +156,40 @@ def test_swarm_measures_and_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_swarm_that_is_interrupted_leaves_nothing_behind(tmp_path, number):
+def test_a_swarm_that_is_interrupted_leaves_nothing_behind(work, number):
     before = namespaces()
     words = ["swarm", "--leechers", "2", "--size", "64M", "--rate", "1M", "--programs", "enxame"]
     running = subprocess.Popen(
-        [BENCH, *words, "--bin", BIN, "--work", tmp_path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [BENCH, *words, "--bin", BIN, "--work", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         # The bench itself, tracker, seeder and leechers.
-        wait_until(lambda: len(processes_below(tmp_path)) >= 5)
+        wait_until(lambda: len(processes_below(work)) >= 5)
         running.send_signal(number)
         status = running.wait(30)
     finally:
         running.kill()
         running.wait()
     assert status == (-number if number == signal.SIGKILL else 128 + number)
-    wait_until(lambda: not processes_below(tmp_path), what="the end of all programs")
+    wait_until(lambda: not processes_below(work), what="the end of all programs")
     wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
     if number != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        assert list(work.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
-    left = tmp_path / "enxame-bench-left"
+def test_what_a_killed_run_left_is_removed_by_the_next(work):
+    left = work / "enxame-bench-left"
     left.mkdir()
     (left / "lock").touch()
-    done = bench("transfer", "--bin", BIN, "--work", tmp_path, "--size", "1K", "--runs", "1", "--programs", "enxame")
+    done = bench("transfer", "--bin", BIN, "--work", work, "--size", "1K", "--runs", "1", "--programs", "enxame")
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []
 
 
-def test_refresh_renews_one_table_and_leaves_the_rest(tmp_path):
+def test_refresh_renews_one_table_and_leaves_the_rest(tmp_path, work):
     document = tmp_path / "figures.md"
     table = "<!-- table {}: {} -->\nold {}\n<!-- end -->\n"
-    arguments = f"transfer --size 1K --runs 1 --programs enxame --work {tmp_path}"
+    arguments = f"transfer --size 1K --runs 1 --programs enxame --work {work}"
     document.write_text("Before.\n" + table.format("one", arguments, 1) + table.format("two", "fly", 2) + "After.\n")
     done = bench("refresh", "one", "--file", document, "--bin", BIN)
     assert done.returncode == 0, done.stderr
