@@ -14,6 +14,8 @@
 #define READ_SIZE (16u * KIB)
 /* What was said last may take this long to go out. */
 #define FLUSH_MS 1000u
+/* How often it is seen that a time has passed. */
+#define LOOK_MS 1000u
 /* After a failed accept(), as where there are no descriptors left. */
 #define ACCEPT_PAUSE_MS 1000u
 
@@ -435,7 +437,8 @@ static void *run(void *context)
     uint64_t count;
     while (!is_stopping(control)) {
         size_t clients = prepare(control, timing_now_ms(), fds);
-        if (poll(fds, (nfds_t)(2 + clients), (int)ACCEPT_PAUSE_MS) <= 0)
+        bool is_timed = clients > 0 || fds[1].fd < 0;
+        if (poll(fds, (nfds_t)(2 + clients), is_timed ? (int)LOOK_MS : -1) <= 0)
             continue;
         if (fds[0].revents != 0)
             (void)!read(control->wake, &count, sizeof count);

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 
 import pexpect
 import pytest
@@ -67,7 +68,8 @@ def test_results_messages_and_status_are_the_commands(daemon, attach, tmp_path):
     assert daemon.alive
     with open("/dev/full", "wb") as full:
         words = [programs.BIN / "peer", "--attach", "--dir", daemon.dir, "-c", "help"]
-        assert programs.subprocess.run(words, stdout=full, env=programs.environment(tmp_path)).returncode == 1
+        done = subprocess.run(words, stdout=full, env=programs.environment(tmp_path), check=False)
+    assert done.returncode == 1
 
 
 @pytest.mark.sanitized
@@ -114,9 +116,12 @@ def test_paths_are_those_of_who_is_attached(daemon, attach, tmp_path):
 
 
 def test_the_default_folder_is_found_by_the_port(tmp_path):
-    peer = programs.Program("peer", [programs.BIN / "peer", "--daemon", "--no-tracker", "127.0.0.1", "0"], tmp_path, "^peer ")
+    words = [programs.BIN / "peer", "--daemon", "--no-tracker", "127.0.0.1", "0"]
+    peer = programs.Program("peer", words, tmp_path, "^peer ")
     words = [programs.BIN / "peer", "--attach", "127.0.0.1", "0", "-c", "status", "-c", "stop"]
-    done = programs.subprocess.run(words, cwd=tmp_path, env=programs.environment(tmp_path), capture_output=True, text=True)
+    done = subprocess.run(
+        words, cwd=tmp_path, env=programs.environment(tmp_path), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0 and str(tmp_path / "downloads/0") in done.stdout
     assert peer.wait() == 0
     peer.check()
@@ -158,7 +163,7 @@ def test_every_running_peer_can_be_attached_to(tracker, open_prompt, start_shell
     shell = start_shell(tracker=tracker)
     wait_until((shell.dir / ".enxame/control").exists)
     assert str(shell.dir) in attach(["status"], shell.dir).ok().stdout
-    assert shell.end() == 0 and prompt.end() == 0
+    assert shell.end() == 0 and prompt.end("exit\r") == 0
 
 
 def test_a_peer_that_cannot_make_a_socket_runs_all_the_same(tracker, start_peer, attach, tmp_path):
@@ -263,7 +268,7 @@ def test_many_files_are_one_job_for_all_who_are_attached(tracker, daemon, launch
         assert "download of folder/: cancelled" in attach(["cancel all"], daemon.dir).ok().stderr
         prompt.expect("download of folder/: ended after")
         assert attach(["cancel all"], daemon.dir).status == 1
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
 
 
 # ---- the prompt ----
@@ -313,7 +318,7 @@ def test_a_question_is_asked_at_the_prompt(tracker, daemon, start_peer, open_pro
     prompt.child.send("2\r")
     prompt.expect(PROMPT)
     wait_until((daemon.dir / "same.bin").exists)
-    assert prompt.end() == 0
+    assert prompt.end("exit\r") == 0
 
 
 @pytest.mark.sanitized
@@ -331,7 +336,7 @@ def test_two_at_once_each_with_its_own_listing(tracker, daemon, start_peer, open
     complete(halved)
     for prompt in (one, other):
         prompt.expect("file: 640.0 KiB in ")
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
 
 
 def freeze(program):

@@ -79,7 +79,7 @@ def test_one_download_goes_and_the_other_goes_on(tracker, open_prompt):
         prompt.child.send(f"cancel {rows(prompt.dir)['f1'][0]}\r")
         prompt.expect("f1 is done: it stays")
         assert (prompt.dir / "f1").read_bytes() == one.data
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
 
 
 def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
@@ -102,7 +102,7 @@ def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
         wait_until(lambda: rows(prompt.dir) == {} and unfinished(prompt.dir) == [])
         prompt.child.send("cancel all\r")
         prompt.expect("nothing to cancel")
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
 
 
 def test_one_that_failed_and_the_file_that_is_in_its_way(tracker, open_prompt):
@@ -126,7 +126,7 @@ def test_one_that_failed_and_the_file_that_is_in_its_way(tracker, open_prompt):
         wait_until(lambda: not is_partial_holder(tracker, content, own))
         somebodys = Content(b"somebody's", name="file")
         assert is_partial_holder(tracker, somebodys, own)
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
 
 
 @pytest.mark.sanitized
@@ -144,7 +144,7 @@ def test_it_is_done_or_cancelled_and_never_half(tracker, start_peer, open_prompt
         assert target.exists() == (path.name in known)
         assert not target.exists() or target.read_bytes() == path.read_bytes()
     assert all(done for _, done in known.values()) and unfinished(prompt.dir) == []
-    assert prompt.end() == 0
+    assert prompt.end("exit\r") == 0
 
 
 def test_what_cannot_be_cancelled_is_said(tracker, run_peer):
@@ -180,4 +180,4 @@ def test_tab_completes_what_can_be_cancelled(tracker, open_prompt):
         wait_until(lambda: holder.requests["data"])
         prompt.child.send("canc\ta-l\t\r")
         prompt.expect("download of a-long-name: cancelled")
-        assert prompt.end() == 0
+        assert prompt.end("exit\r") == 0
