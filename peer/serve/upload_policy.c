@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-#define ANSWERS_MIN 4u
-#define LINE_MS 40u
+#define ANSWERS_MIN 2u
+#define ANSWERS_SHARE 3u
+#define LINE_MS 35u
 #define FORGET_MS 10000u
 #define LOOK_MAX_MS 20u
 
@@ -69,9 +70,17 @@ void upload_count(struct upload_clients *clients, const struct address *client, 
     look_up(clients, client, now_ms)->served_bytes += bytes;
 }
 
-bool upload_has_room(uint64_t speed_bytes_s, size_t count, uint64_t outstanding, uint64_t bytes)
+bool upload_has_room(uint64_t speed_bytes_s, const struct upload_load *load, uint64_t bytes)
 {
-    return count < ANSWERS_MIN || outstanding + bytes <= speed_bytes_s / 1000 * LINE_MS;
+    return load->flying < ANSWERS_MIN || load->flying < (load->flying + load->waiting) / ANSWERS_SHARE ||
+           load->flying_bytes + bytes <= speed_bytes_s / 1000 * LINE_MS;
+}
+
+uint64_t upload_speed(uint64_t speed_bytes_s, uint64_t sample_bytes_s, bool was_busy)
+{
+    if (sample_bytes_s > speed_bytes_s)
+        return speed_bytes_s / 2 + sample_bytes_s / 2;
+    return was_busy ? speed_bytes_s / 8 * 7 + sample_bytes_s / 8 : speed_bytes_s;
 }
 
 uint64_t upload_pause_ms(uint64_t speed_bytes_s, uint64_t bytes)

@@ -79,9 +79,22 @@ static uint64_t look(struct uploads *uploads, uint64_t now_ms)
     return gone;
 }
 
+static struct upload_load load_of(const struct uploads *uploads)
+{
+    struct upload_load load = {.waiting = uploads->waiting};
+
+    for (size_t i = 0; i < FLIGHTS_MAX; i++) {
+        if (!uploads->flights[i].is_used || uploads->flights[i].is_stale)
+            continue;
+        load.flying++;
+        load.flying_bytes += uploads->flights[i].left;
+    }
+    return load;
+}
+
 static void measure(struct uploads *uploads)
 {
-    uint64_t now_us = timing_now_us(), speed;
+    uint64_t now_us = timing_now_us();
 
     uploads->gone += look(uploads, now_us / 1000);
     if (uploads->measured_us == 0) {
@@ -90,32 +103,18 @@ static void measure(struct uploads *uploads)
     }
     if (now_us - uploads->measured_us < SAMPLE_US)
         return;
-    speed = uploads->gone * 1000000 / (now_us - uploads->measured_us);
-    uploads->speed_bytes_s = uploads->speed_bytes_s == 0 ? speed : (uploads->speed_bytes_s * 7 + speed) / 8;
+    uploads->speed_bytes_s =
+        upload_speed(uploads->speed_bytes_s, uploads->gone * 1000000 / (now_us - uploads->measured_us),
+                     load_of(uploads).flying_bytes > 0);
     uploads->measured_us = now_us;
     uploads->gone = 0;
 }
 
-static size_t count_flights(const struct uploads *uploads, uint64_t *ret_bytes)
-{
-    size_t count = 0;
-
-    *ret_bytes = 0;
-    for (size_t i = 0; i < FLIGHTS_MAX; i++) {
-        if (!uploads->flights[i].is_used || uploads->flights[i].is_stale)
-            continue;
-        count++;
-        *ret_bytes += uploads->flights[i].left;
-    }
-    return count;
-}
-
 static bool has_room(const struct uploads *uploads, uint64_t bytes)
 {
-    uint64_t outstanding;
-    size_t count = count_flights(uploads, &outstanding);
+    struct upload_load load = load_of(uploads);
 
-    return upload_has_room(uploads->speed_bytes_s, count, outstanding, bytes);
+    return upload_has_room(uploads->speed_bytes_s, &load, bytes);
 }
 
 /* On a thread of the HTTP server: all is in the socket's buffer, or the connection broke. */
@@ -202,8 +201,6 @@ static void *run(void *context)
 
     pthread_mutex_lock(&uploads->lock);
     while (!uploads->stopping || uploads->first != NULL) {
-        uint64_t outstanding;
-
         if (uploads->first == NULL) {
             uploads->measured_us = 0;
             pthread_cond_wait(&uploads->changed, &uploads->lock);
@@ -214,8 +211,8 @@ static void *run(void *context)
             serve_next(uploads);
             continue;
         }
-        (void)count_flights(uploads, &outstanding);
-        (void)timing_wait(&uploads->changed, &uploads->lock, upload_pause_ms(uploads->speed_bytes_s, outstanding / 2));
+        (void)timing_wait(&uploads->changed, &uploads->lock,
+                          upload_pause_ms(uploads->speed_bytes_s, load_of(uploads).flying_bytes / 2));
     }
     pthread_mutex_unlock(&uploads->lock);
     return NULL;

@@ -5,7 +5,7 @@
  *   request --> room? --yes--> answered --> out, once the other side has it --> the next one
  *                 `--no--> waits: least-served client first
  *
- * Room is what the line carries in a moment: four answers on a slow line, many on a fast one.  An answer whose client takes
+ * Room is what the line carries in a moment: a few answers on a slow line, many on a fast one.  An answer whose client takes
  * nothing counts for a second only.  One lock inside; any thread; one thread of its own while somebody waits.
  */
 #ifndef ENXAME_PEER_UPLOADS_H

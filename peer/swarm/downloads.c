@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 /* How often the tracker is asked: soon again at first, as others begin when we do, then less and less. */
-#define FIND_FIRST_MS 100u
+#define FIND_FIRST_MS 25u
+#define FIND_LOST_MS 500u /* after the last useful holder is gone */
+#define FIND_LOOK_MS 250u /* how soon that is noticed */
 #define FIND_MAX_MS 10000u
 #define HOLDERS_ASKED 100u
 
@@ -42,7 +44,7 @@ static bool is_due(struct entry *entry, uint64_t now_ms)
 
     if (!download_wants_holders(entry->download, &useful))
         return false;
-    lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_FIRST_MS;
+    lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_LOST_MS;
     if (!is_first && !lost && now_ms < entry->asked_ms + entry->find_interval_ms)
         return false;
     if (is_first || lost)
@@ -66,15 +68,22 @@ static bool find_due(struct downloads *downloads, uint64_t now_ms, struct entry 
 }
 
 /* How long nothing will be due: a download just begun wants its first holders soon; the lock is held. */
-static uint64_t find_pause(struct downloads *downloads)
+static uint64_t find_pause(const struct downloads *downloads, uint64_t now_ms)
 {
+    uint64_t pause = downloads->active > 0 ? FIND_LOOK_MS : 5000;
+
     for (size_t i = 0; i < downloads->count; i++) {
         const struct entry *entry = downloads->entries[i];
+        uint64_t due_ms = entry->asked_ms + entry->find_interval_ms;
 
-        if (entry->find_interval_ms == 0 && entry->running)
-            return 5;
+        if (!entry->running)
+            continue;
+        if (entry->find_interval_ms == 0 || due_ms <= now_ms)
+            pause = 5;
+        else if (due_ms - now_ms < pause)
+            pause = due_ms - now_ms;
     }
-    return downloads->active > 0 ? FIND_FIRST_MS / 2 : 5000;
+    return pause < 5 ? 5 : pause;
 }
 
 static void *find(void *context)
@@ -86,7 +95,7 @@ static void *find(void *context)
         struct entry *entry;
 
         if (!find_due(downloads, timing_now_ms(), &entry)) {
-            (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads));
+            (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads, timing_now_ms()));
             continue;
         }
         entry->asking = true;

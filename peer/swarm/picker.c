@@ -3,7 +3,7 @@
 #include "limits.h"
 #include "merkle.h"
 
-#define AUTO_CHUNKS 16384u
+#define AUTO_CHUNKS 32768u
 /* The rarest of so many, taken at random, is rare enough. */
 #define SAMPLE 1024u
 #define AUTO_MIN (64u * KIB)

@@ -62,7 +62,7 @@ void picker_span(const struct picker *picker, const struct bitmap *have, size_t 
 enum err picker_unseen(const struct picker *picker, struct bitmap *ret);
 
 /*
- * The chunk size for a download that may choose: the finest from 64 KiB to 4 MiB that makes at most 16,384 chunks (or 4
+ * The chunk size for a download that may choose: the finest from 64 KiB to 4 MiB that makes at most 32,768 chunks (or 4
  * MiB), never finer than a layer of LAYER_HASHES_MAX hashes allows.  Small chunks are passed on soon; that fast holders are
  * asked for many at a time is picker_span()'s work.
  */

@@ -5,7 +5,9 @@
 
 /* How long a have map may wait for news at the other side, and the pause before it is asked for again. */
 #define HAVE_WAIT_MS 20000u
-#define HAVE_GAP_MS 100u
+#define HAVE_GAP_MS 50u
+#define HAVE_GAP_LEECHER_MS 4u /* more for each leecher, as all ask all */
+#define HAVE_GAP_MAX_MS 250u
 /* The pause where it has nothing that we lack: news from there are waited for. */
 #define BARREN_GAP_MS 50u
 #define HAVE_TIMEOUT_MS 8000u
@@ -98,6 +100,16 @@ static bool take_answer(struct remote *remote, struct have_answer *answer)
     return true;
 }
 
+static uint64_t gap_ms(const struct remote *remote)
+{
+    const struct swarm *swarm = remote->swarm;
+    uint64_t gap = HAVE_GAP_MS + swarm->leechers * HAVE_GAP_LEECHER_MS;
+
+    if (remote->barren_at == swarm->released)
+        return BARREN_GAP_MS;
+    return gap < HAVE_GAP_MAX_MS ? gap : HAVE_GAP_MAX_MS;
+}
+
 static bool on_have_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct remote *remote = context;
@@ -123,7 +135,7 @@ static void on_have_done(void *context, const struct http_result *result)
     text = remote->have_text;
     remote->have_transfer = NULL;
     remote->have_text = NULL;
-    remote->next_have_ms = timing_now_ms() + (remote->barren_at == swarm->released ? BARREN_GAP_MS : HAVE_GAP_MS);
+    remote->next_have_ms = timing_now_ms() + gap_ms(remote);
     if (result->err != ERR_OK || result->status != 200) {
         swarm_fault(remote, swarm_fault_of(result), result);
     } else if (have_answer_parse(text == NULL ? "" : text, remote->have_length, swarm->content.size, &answer, &why) !=
