@@ -1,46 +1,14 @@
-#include "part_file.h"
+#include "part_internal.h"
 
 #include "files.h"
 #include "limits.h"
-#include "log.h"
 #include "timing.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <pthread.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 /* How long written chunks may wait for their sync and record. */
 #define SYNC_INTERVAL_MS 1000u
-
-struct part_file {
-    struct state *state;
-    uint64_t number;
-    struct content content;
-    int fd;
-    char path[4096];
-    uint64_t chunk_size;
-    uint8_t *layer; /* set once, then never changed: read without the lock */
-    size_t count;
-
-    pthread_mutex_t lock;   /* guards what follows */
-    pthread_cond_t changed; /* something was synced */
-    pthread_cond_t wake;    /* the syncer has something to do */
-    unsigned references;
-    struct bitmap verified, pending;
-    uint32_t *order; /* the verified chunks as they came: the map of version first_version + n has the first n */
-    uint64_t version, first_version, done_bytes;
-    uint64_t written, synced; /* how often a chunk was written; up to which of these it is on record */
-    bool flush, stop, running, syncing, finished;
-    enum err sync_err;
-    void (*listener)(void *context);
-    void *listener_context;
-    pthread_t syncer;
-};
 
 /* ---- syncing and recording ---- */
 
@@ -106,10 +74,9 @@ enum err part_file_flush(struct part_file *part)
     return err;
 }
 
-/* ---- opening ---- */
+/* ---- life ---- */
 
-/* Marks a chunk; the lock is held or the part not shared yet. */
-static void mark(struct part_file *part, uint64_t index)
+void part_mark(struct part_file *part, uint64_t index)
 {
     if (bitmap_get(&part->verified, index))
         return;
@@ -120,158 +87,10 @@ static void mark(struct part_file *part, uint64_t index)
     part->version++;
 }
 
-/*
- * Takes all blocks that the file will need, so that a full disk shows now and not half way.  In memory (tmpfs) that would be
- * half of the work of writing it: there only the room is looked at.  False with errno where it is not to be had.
- */
-static bool take_blocks(const struct part_file *part, const struct stat *status)
-{
-    uint64_t taken = (uint64_t)status->st_blocks * 512;
-    struct statfs system;
-
-    if (fstatfs(part->fd, &system) != 0 || system.f_type != TMPFS_MAGIC || system.f_blocks == 0)
-        return fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0;
-    errno = ENOSPC;
-    if (taken < part->content.size && (part->content.size - taken) / (uint64_t)system.f_bsize >= system.f_bavail)
-        return false;
-    errno = EOPNOTSUPP; /* the length is still to be set */
-    return false;
-}
-
-/* Gives the file its length and, where the file system can, its blocks. */
-static enum err reserve(struct part_file *part, struct why *why)
-{
-    struct stat status;
-    bool is_new;
-
-    if (fstat(part->fd, &status) != 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    /* What is too long is a stray of another content: the record of that was lost. */
-    if ((uint64_t)status.st_size > part->content.size && ftruncate(part->fd, (off_t)part->content.size) != 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    is_new = status.st_size == 0;
-    if (part->content.size > 0 && take_blocks(part, &status))
-        return ERR_OK;
-    if (part->content.size > 0 && errno == ENOSPC) {
-        if (is_new && ftruncate(part->fd, 0) != 0)
-            log_warn("%s keeps disk space that is of no use: %s", part->path, strerror(errno));
-        return why_set(why, ERR_NOSPACE, "the disk is full: %s needs %llu bytes; make room and download again",
-                       part->path, (unsigned long long)part->content.size);
-    }
-    if ((uint64_t)status.st_size != part->content.size && ftruncate(part->fd, (off_t)part->content.size) != 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    return ERR_OK;
-}
-
-/* Whether the chunk's bytes on disk fit its hash. */
-static bool chunk_fits(struct part_file *part, struct merkle_stream *stream, uint64_t index, uint8_t *buffer)
-{
-    uint64_t length = merkle_chunk_length(part->content.size, part->chunk_size, index);
-    uint8_t hash[HASH_SIZE];
-
-    if (files_read_at(part->fd, buffer, (size_t)length, index * part->chunk_size) != ERR_OK)
-        return false;
-    merkle_stream_reset(stream);
-    merkle_stream_update(stream, buffer, (size_t)length);
-    merkle_stream_finish(stream, merkle_chunk_blocks(part->content.size, part->chunk_size), hash);
-    return memcmp(hash, part->layer + index * HASH_SIZE, HASH_SIZE) == 0;
-}
-
-/* What lies in the file unrecorded, as after kill -9, is hashed and kept where it fits; holes are passed over. */
-static enum err recover(struct part_file *part, const atomic_bool *stop)
-{
-    struct merkle_stream *stream = merkle_stream_new();
-    uint8_t *buffer = malloc((size_t)part->chunk_size);
-    uint64_t index = 0, found = 0;
-
-    if (stream == NULL || buffer == NULL) {
-        merkle_stream_free(stream);
-        free(buffer);
-        return ERR_NOMEM;
-    }
-    /* What could not be synced may still be cached, and look right: only what the disk has counts. */
-    (void)posix_fadvise(part->fd, 0, 0, POSIX_FADV_DONTNEED);
-    while (index < part->count) {
-        off_t data;
-
-        if (stop != NULL && atomic_load(stop))
-            break; /* the rest is looked at next time */
-        data = lseek(part->fd, (off_t)(index * part->chunk_size), SEEK_DATA);
-
-        if (data < 0)
-            break; /* nothing but a hole until the end */
-        if ((uint64_t)data / part->chunk_size > index)
-            index = (uint64_t)data / part->chunk_size;
-        if (!bitmap_get(&part->verified, index) && chunk_fits(part, stream, index, buffer)) {
-            mark(part, index);
-            part->written++;
-            found++;
-        }
-        index++;
-    }
-    if (found > 0)
-        log_info("kept %llu chunks that were written but not yet recorded", (unsigned long long)found);
-    merkle_stream_free(stream);
-    free(buffer);
-    return ERR_OK;
-}
-
-static enum err load_row(struct part_file *part, const struct download_row *row, bool had_full_length,
-                         const atomic_bool *stop)
-{
-    enum err err = ERR_OK;
-
-    part->content = row->content;
-    part->number = row->number;
-    if (row->chunk_size == 0)
-        return ERR_OK;
-    err = part_file_set_layer(part, row->chunk_size, row->layer,
-                              (size_t)merkle_chunk_count(row->content.size, row->chunk_size));
-    if (err != ERR_OK)
-        return err;
-    if (had_full_length && row->verified.count == part->count) {
-        for (size_t i = 0; i < part->count; i++) {
-            if (bitmap_get(&row->verified, i))
-                mark(part, i);
-        }
-    }
-    return recover(part, stop);
-}
-
-/* False where it does not fit. */
-static bool make_path(const struct state *state, uint64_t number, size_t capacity, char *ret_path)
-{
-    int length = snprintf(ret_path, capacity, "%s/.enxame/parts/%llu", state_dir(state), (unsigned long long)number);
-
-    return length >= 0 && (size_t)length < capacity;
-}
-
-void part_file_discard(const struct state *state, uint64_t number)
-{
-    char path[4096];
-
-    if (make_path(state, number, sizeof path, path) && unlink(path) != 0 && errno != ENOENT)
-        log_warn("%s keeps disk space that is of no use: %s", path, strerror(errno));
-}
-
-static enum err open_file(struct part_file *part, uint64_t number, bool *ret_had_full_length, struct why *why)
-{
-    struct stat status;
-
-    if (!make_path(part->state, number, sizeof part->path, part->path))
-        return why_set(why, ERR_TOO_LARGE, "the path of the folder is too long");
-    part->fd = open(part->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (part->fd < 0 || fstat(part->fd, &status) != 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    *ret_had_full_length = (uint64_t)status.st_size == part->content.size;
-    return ERR_OK;
-}
-
 enum err part_file_open(struct state *state, const struct download_row *row, const atomic_bool *stop,
                         struct part_file **ret, struct why *why)
 {
     struct part_file *part = calloc(1, sizeof *part);
-    bool had_full_length = false;
     enum err err;
 
     if (part == NULL)
@@ -285,14 +104,7 @@ enum err part_file_open(struct state *state, const struct download_row *row, con
     (void)timing_condition_init(&part->wake);
     (void)identity_random(&part->version, sizeof part->version);
     part->version &= UINT32_MAX; /* room to count up, exact in JSON */
-    err = open_file(part, row->number, &had_full_length, why);
-    if (err == ERR_OK)
-        err = reserve(part, why);
-    if (err == ERR_OK) {
-        err = load_row(part, row, had_full_length, stop);
-        if (err != ERR_OK)
-            (void)why_set(why, err, "%s: %s", part->path, err_name(err));
-    }
+    err = part_load(part, row, stop, why);
     if (err == ERR_OK && pthread_create(&part->syncer, NULL, keep_synced, part) != 0)
         err = why_set(why, ERR_NOMEM, "no thread could be started");
     part->running = err == ERR_OK;
@@ -548,7 +360,7 @@ void part_file_set_listener(struct part_file *part, void (*listener)(void *conte
     pthread_mutex_unlock(&part->lock);
 }
 
-/* ---- filling and finishing ---- */
+/* ---- filling ---- */
 
 enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *bytes)
 {
@@ -561,7 +373,7 @@ enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *
     if (err != ERR_OK)
         return err;
     pthread_mutex_lock(&part->lock);
-    mark(part, index);
+    part_mark(part, index);
     if (part->written++ == part->synced)
         pthread_cond_signal(&part->wake);
     err = part->sync_err;
@@ -570,124 +382,5 @@ enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *
     pthread_mutex_unlock(&part->lock);
     if (listener != NULL)
         listener(context);
-    return err;
-}
-
-enum err part_file_hashed(struct part_file *part, struct hashed *ret)
-{
-    memset(ret, 0, sizeof *ret);
-    ret->content = part->content;
-    ret->chunk_size = part->chunk_size;
-    if (part->count <= 1)
-        return ERR_OK;
-    ret->layer = malloc(part->count * HASH_SIZE);
-    if (ret->layer == NULL)
-        return ERR_NOMEM;
-    memcpy(ret->layer, part->layer, part->count * HASH_SIZE);
-    ret->count = part->count;
-    return ERR_OK;
-}
-
-/* Never replaces: what appeared there in the meantime is somebody's.  ERR_EXISTS then. */
-static int rename_new(int from_fd, const char *from, int folder_fd, const char *name)
-{
-    if (renameat2(from_fd, from, folder_fd, name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL)
-        return -1;
-    if (linkat(from_fd, from, folder_fd, name, 0) != 0) /* a file system without RENAME_NOREPLACE */
-        return -1;
-    return unlinkat(from_fd, from, 0);
-}
-
-static bool copy_bytes(const struct part_file *part, int fd)
-{
-    off_t at = 0;
-
-    while ((uint64_t)at < part->content.size) {
-        ssize_t sent = sendfile(fd, part->fd, &at, (size_t)(part->content.size - (uint64_t)at));
-
-        if (sent == 0)
-            errno = EIO;
-        if (sent == 0 || (sent < 0 && errno != EINTR))
-            return false;
-    }
-    return fsync(fd) == 0;
-}
-
-/*
- * The target is on another file system: the bytes are copied beside it first, under a name that says what they are.  The
- * own id is in it, as other peers have numbers of their own; after a kill the same name is used again.
- */
-static enum err copy_over(struct part_file *part, int folder_fd, const char *name, struct why *why)
-{
-    char beside[HASH_HEX + 64], id[HASH_HEX + 1];
-    int fd, number;
-    bool moved;
-
-    hex_encode(state_identity(part->state)->id, HASH_SIZE, id);
-    (void)snprintf(beside, sizeof beside, ".%s-%llu.enxame-part", id, (unsigned long long)part->number);
-    fd = openat(folder_fd, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", name, strerror(errno));
-    moved = copy_bytes(part, fd) && rename_new(folder_fd, beside, folder_fd, name) == 0;
-    number = errno;
-    (void)close(fd);
-    if (moved)
-        return ERR_OK;
-    (void)unlinkat(folder_fd, beside, 0);
-    return why_set(why, err_from_errno(number), "%s: %s", name, strerror(number));
-}
-
-/* From here on only the whole file counts: a record of chunks would come too late to be of use. */
-static enum err stop_recording(struct part_file *part)
-{
-    enum err err;
-
-    pthread_mutex_lock(&part->lock);
-    part->finished = true;
-    while (part->syncing)
-        pthread_cond_wait(&part->changed, &part->lock);
-    err = part->sync_err;
-    pthread_mutex_unlock(&part->lock);
-    return err;
-}
-
-static enum err move_to(struct part_file *part, int folder_fd, const char *name, struct why *why)
-{
-    bool copied = false;
-    enum err err;
-
-    if (fsync(part->fd) != 0)
-        return why_set(why, err_from_errno(errno), "%s: %s", part->path, strerror(errno));
-    if (rename_new(AT_FDCWD, part->path, folder_fd, name) != 0) {
-        if (errno != EXDEV)
-            return why_set(why, err_from_errno(errno), "%s: %s", name, strerror(errno));
-        err = copy_over(part, folder_fd, name, why);
-        if (err != ERR_OK)
-            return err;
-        copied = true;
-    }
-    if (fsync(folder_fd) != 0)
-        return why_set(why, err_from_errno(errno), "the folder of %s: %s", name, strerror(errno));
-    if (copied) /* not before the copy's name is on disk, too */
-        (void)unlink(part->path);
-    return ERR_OK;
-}
-
-enum err part_file_finish(struct part_file *part, int folder_fd, const char *name, struct why *why)
-{
-    enum err err = stop_recording(part);
-
-    if (err != ERR_OK)
-        (void)why_set(why, err, "%s: %s", part->path, err_name(err));
-    else
-        err = move_to(part, folder_fd, name, why);
-    if (err == ERR_OK)
-        return ERR_OK;
-    pthread_mutex_lock(&part->lock);
-    part->finished = false;
-    pthread_cond_signal(&part->wake);
-    pthread_mutex_unlock(&part->lock);
     return err;
 }
