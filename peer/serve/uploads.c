@@ -5,6 +5,7 @@
 #include "upload_policy.h"
 
 #include <linux/sockios.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -57,6 +58,14 @@ static void forget(struct flight *flight)
     *flight = (struct flight){.uploads = flight->uploads, .fd = -1};
 }
 
+/* Whether the other side broke it off: what it did not take stays counted by the socket for ever. */
+static bool is_reset(int fd)
+{
+    struct pollfd ask = {.fd = fd};
+
+    return poll(&ask, 1, 0) > 0 && (ask.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 /* Looks how much of each answer the other side has; returns how many bytes went out since the last look. */
 static uint64_t look(struct uploads *uploads, uint64_t now_ms)
 {
@@ -73,7 +82,7 @@ static uint64_t look(struct uploads *uploads, uint64_t now_ms)
             flight->left = (uint64_t)left;
         }
         flight->is_stale = flight->is_stale || now_ms - flight->since_ms >= FLIGHT_MAX_MS;
-        if (flight->is_broken || (flight->is_queued && (left == 0 || flight->is_stale)))
+        if (flight->is_broken || (flight->is_queued && (left == 0 || flight->is_stale || is_reset(flight->fd))))
             forget(flight);
     }
     return gone;
