@@ -193,6 +193,8 @@ static void serve_next(struct uploads *uploads)
 {
     struct waiting **link = find_next(uploads), *waiting = *link;
 
+    if (waiting == NULL)
+        return; /* never, as somebody waits; analysers do not see that */
     *link = waiting->next;
     if (*link == NULL)
         uploads->last = link;
