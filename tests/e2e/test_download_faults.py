@@ -352,7 +352,7 @@ def kill_in_the_middle(start_shell, tracker, holder, peer_dir, chunks):
 @pytest.mark.sanitized
 def test_after_kill_9_no_recorded_chunk_is_fetched_again(tracker, start_shell, run_peer, tmp_path):
     with FakeHolder(SMALL, tracker=tracker.address) as holder:
-        holder.pace_s = 0.15
+        holder.rate_bytes_s = 8 * CHUNK  # records are a second apart
         shell = start_shell(tracker=tracker, dir=tmp_path / "d")
         shell.say("download file")
         wait_until(lambda: len(recorded(tmp_path / "d", 25)) >= 5 if (tmp_path / "d/.enxame/parts/1").exists() else 0)
@@ -360,7 +360,7 @@ def test_after_kill_9_no_recorded_chunk_is_fetched_again(tracker, start_shell, r
         known, written = recorded(tmp_path / "d", 25), on_disk(tmp_path / "d", SMALL)
         assert len(known) >= 5 and known <= written != set(range(25))
         before = holder.chunk_requests(CHUNK)
-        holder.pace_s = 0
+        holder.rate_bytes_s = 0
         done = run_peer(["download file"], tracker=tracker, dir=tmp_path / "d").ok()
         assert (done.dir / "file").read_bytes() == SMALL.data
         again = holder.chunk_requests(CHUNK) - before

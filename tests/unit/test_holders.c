@@ -25,13 +25,24 @@ static void a_window_keeps_a_holder_busy(void **state)
 }
 
 /* Deep queues would only delay what others wait for. */
-static void many_holders_have_few_requests_each(void **state)
+static void many_holders_have_one_request_each(void **state)
 {
     (void)state;
     assert_int_equal(window_of(0, 0, 4), 1);
     assert_int_equal(window_of(100, 10000, 100), 1);
-    assert_int_equal(window_of(10000, 10000, 4), 2);
-    assert_int_equal(window_of(4000000, 1000, 100), 2);
+    assert_int_equal(window_of(4000000, 1000, 100), 1);
+    assert_int_equal(window_of(4000000, 1000, 4), 1);
+}
+
+static void a_far_holder_is_asked_for_more_at_a_time(void **state)
+{
+    struct pace near = {.speed_bytes_s = 20 * MIB, .round_trip_us = 100}, far = {20 * MIB, .round_trip_us = 50000};
+
+    (void)state;
+    assert_int_equal(holders_span(&near, 64 * KIB), 1);
+    assert_int_equal(holders_span(&far, 64 * KIB), 4); /* a quarter of the round trip more */
+    far.round_trip_us = UINT64_MAX;
+    assert_int_equal(holders_span(&far, 64 * KIB), 64); /* a second is the most that is believed */
 }
 
 static void a_fast_holder_is_asked_for_many_chunks_at_a_time(void **state)
@@ -387,8 +398,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chunk_is_lost_where_its_rest_would_take_too_long),
         cmocka_unit_test(a_window_keeps_a_holder_busy),
-        cmocka_unit_test(many_holders_have_few_requests_each),
+        cmocka_unit_test(many_holders_have_one_request_each),
         cmocka_unit_test(a_fast_holder_is_asked_for_many_chunks_at_a_time),
+        cmocka_unit_test(a_far_holder_is_asked_for_more_at_a_time),
         cmocka_unit_test(speed_is_a_moving_average_of_samples),
         cmocka_unit_test(short_times_make_no_sample),
         cmocka_unit_test(idle_time_does_not_count),
