@@ -364,11 +364,11 @@ static void chunk_sizes_fit_the_content(void **state)
     } table[] = {
         {1, 64 * KIB},
         {64 * KIB, 64 * KIB},
-        {UINT64_C(1024) * MIB, 64 * KIB},
-        {UINT64_C(1024) * MIB + 1, 128 * KIB},
-        {UINT64_C(20) * 1024 * MIB, 2 * MIB},
-        {UINT64_C(64) * 1024 * MIB, 4 * MIB},
-        {UINT64_C(64) * 1024 * MIB + 1, 4 * MIB},
+        {UINT64_C(2048) * MIB, 64 * KIB},
+        {UINT64_C(2048) * MIB + 1, 128 * KIB},
+        {UINT64_C(20) * 1024 * MIB, MIB},
+        {UINT64_C(128) * 1024 * MIB, 4 * MIB},
+        {UINT64_C(128) * 1024 * MIB + 1, 4 * MIB},
         {UINT64_C(256) * 1024 * MIB, 4 * MIB}, /* exactly the longest layer */
         {UINT64_C(256) * 1024 * MIB + 1, 8 * MIB},
         {CONTENT_SIZE_MAX, CHUNK_SIZE_MAX},
