@@ -326,7 +326,7 @@ enum err library_share_downloads(struct library *library, bool hash)
     struct download_row *rows = NULL;
     size_t count = 0;
     uint64_t after = 0;
-    enum err err;
+    enum err err = ERR_OK;
     if (!library_enter(library))
         return ERR_CANCELLED;
     do {

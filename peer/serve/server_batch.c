@@ -33,7 +33,8 @@ static void batch_free(void *context)
 
 static uint64_t length_of(const struct batch *batch, size_t index)
 {
-    return HEADER_SIZE + (batch->files[index].path ? batch->contents.items[index].size : 0);
+    bool is_held = batch->files && batch->files[index].path; /* there are as many files as contents */
+    return HEADER_SIZE + (is_held ? batch->contents.items[index].size : 0);
 }
 
 /* ---- the stream ---- */

@@ -646,8 +646,8 @@ void fetcher_stop(struct fetcher *fetcher)
     atomic_store(&fetcher->stop, true);
     http_pool_wake(fetcher->pool);
     (void)pthread_join(fetcher->thread, NULL);
-    while (fetcher->flights) {
-        struct flight *flight = fetcher->flights;
+    for (struct flight *flight = fetcher->flights, *next; flight; flight = next) {
+        next = flight->next;
         http_pool_cancel(fetcher->pool, flight->transfer);
         for (size_t i = 0; i < flight->count; i++) {
             free(flight->wants[i]);
