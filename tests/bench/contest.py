@@ -30,9 +30,8 @@ def digest(path):
     return whole.hexdigest()
 
 
-def fetch_once(kind, expected, work):
-    target = work / "target"
-    target.mkdir()
+def fetch_once(kind, expected, target):
+    """Into the empty folder; one run's figures."""
     before = sum(cpu_s_so_far(holder.pid) for holder in kind.holders)
     seconds = kind.fetch(target)
     after = sum(cpu_s_so_far(holder.pid) for holder in kind.holders)
@@ -51,6 +50,8 @@ def compare(rows, kinds):
     """Medians; and how many times Enxame's rate is that of each, where both were measured in the same way."""
     programs = {}
     for name, runs in rows.items():
+        if not runs:
+            continue
         programs[name] = {"measured": kinds[name].measured, "median": report.medians(runs), "runs": runs}
     for name, one in programs.items():
         own = programs.get(OWN[one["measured"]])
@@ -70,9 +71,11 @@ def run(options, bench, source, kinds):
             prepared[name].prepare()
         for number in range(options.runs):
             for name in options.programs:
-                row = fetch_once(prepared[name], expected, bench.work)
-                rows[name].append(row)
-                bench.say(f"  run {number + 1}  {name:<14} {row['seconds']:.3f} s")
+                kind = prepared[name]
+                row = bench.attempt(name, lambda kind=kind: fetch_once(kind, expected, bench.fresh("target")))
+                if row:
+                    rows[name].append(row)
+                    bench.say(f"  run {number + 1}  {name:<14} {row['seconds']:.3f} s")
     finally:
         for kind in prepared.values():
             kind.stop()

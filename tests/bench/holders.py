@@ -69,8 +69,10 @@ class Kind:
         """A program from its start to its end."""
         began = time.monotonic()
         process = Process(words, target.parent, "fetch")
-        (ended,) = wait_all([process], self.course.timeout_s)
-        self.usage = process.usage
+        try:
+            (ended,) = wait_all([process], self.course.timeout_s)
+        finally:
+            self.usage = process.stop()
         return ended - began
 
     def prepare(self):

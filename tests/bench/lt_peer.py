@@ -2,9 +2,9 @@
 
 usage: lt_peer.py TORRENT FOLDER ADDRESS PORT [SETTING=NUMBER ...]
 
-Prints "ready" once it listens; begins at the line "go"; prints "done" when it has the whole file, and goes on seeding; who
-had it from the start prints "announced" when the tracker has answered.  At each line "sent" it tells how many bytes of
-payload it has sent.  It ends with its input.
+Prints "ready" once it listens; begins at the line "go"; prints "done" when it has the whole file, and goes on seeding;
+who had it from the start prints "announced" when the tracker has answered.  At each line "sent" it tells how many bytes
+of payload it has sent.  It ends with its input.
 """
 
 import select

@@ -109,7 +109,8 @@ class Process:
 
     def explain(self, what):
         last = "\n".join("    " + line for line in self.log().splitlines()[-8:])
-        return f"{self.name} {what}" + (f"; it said last:\n{last}" if last else "")
+        status = f" (status {self.status})" if self.ended() else ""
+        return f"{self.name} {what}{status}" + (f"; it said last:\n{last}" if last else "")
 
     def ended(self):
         """Whether it has; reaps it."""
@@ -219,6 +220,7 @@ def wait_for_line(processes, pattern, timeout_s):
                     found[process] = (now, match)
                     selector.unregister(process.stdout)
                 elif not data:
+                    time.sleep(0.1)  # until its status can be told, too
                     raise Failed(process.explain("ended too soon"))
     return found
 

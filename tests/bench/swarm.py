@@ -33,10 +33,8 @@ def idle_s():
         return int(file.readline().split()[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def run_once(kind, options, path, digest, work):
-    """One program's run; its figures as a dict."""
-    folder = work / "run"
-    folder.mkdir()
+def run_once(kind, options, path, digest, folder):
+    """One program's run, in an empty folder; its figures as a dict."""
     size = path.stat().st_size
     with network.Network(options.congestion) as net:
         uploads = links(options)
@@ -112,10 +110,12 @@ def measure(options, bench):
     rows = {kind: [] for kind in options.programs}
     for number in range(options.runs):
         for kind in options.programs:
-            row = run_once(kind, options, path, digest, bench.work)
+            row = bench.attempt(kind, lambda kind=kind: run_once(kind, options, path, digest, bench.fresh("run")))
+            if not row:
+                continue
             rows[kind].append(row)
             bench.say(f"  run {number + 1}  {kind:<10} " + report.one_line(COLUMNS, row))
-    programs = {kind: {"median": report.medians(some), "runs": some} for kind, some in rows.items()}
+    programs = {kind: {"median": report.medians(some), "runs": some} for kind, some in rows.items() if some}
     return {
         "leechers": options.leechers, "size": options.size, "rate_bits_s": options.rate,
         "slow_half_bits_s": options.slow_half, "best_s": best, "bound_ratio": bound / best,

@@ -49,6 +49,16 @@ class Workplace:
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
 
+    def attempt(self, program, step):
+        """What the step gives.  Where another program than ours failed in it, that is said, and it gives None."""
+        try:
+            return step()
+        except Failed as fault:
+            if program.startswith("enxame"):
+                raise
+            self.say(f"  {program} failed and is left out this time: {fault}")
+            return None
+
     def table(self, head, rows):
         print(report.table(head, rows, self.markdown), flush=True)
 

@@ -14,9 +14,11 @@ import pytest
 from programs import BIN, ROOT, SANITIZED, random_file, wait_until
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
+import process  # noqa: E402
 import report  # noqa: E402
 import swarm  # noqa: E402
 import torrent  # noqa: E402
+import workplace  # noqa: E402
 
 BENCH = ROOT / "scripts" / "bench"
 pytestmark = pytest.mark.skipif(SANITIZED, reason="it measures plain builds")
@@ -201,7 +203,20 @@ def test_refresh_renews_one_table_and_leaves_the_rest(tmp_path, work):
     assert failed.returncode == 1 and "old 2" in document.read_text()
 
 
-# ---- its arithmetic ----
+# ---- its parts ----
+
+
+def test_another_program_that_fails_is_left_out_and_ours_ends_the_run(work, capsys):
+    def fail():
+        raise process.Failed("it broke")
+
+    with workplace.Workplace(work, False) as bench:
+        assert bench.attempt("rsync", lambda: 7) == 7
+        assert bench.attempt("rsync", fail) is None
+        told = capsys.readouterr().err
+        assert "rsync" in told and "it broke" in told
+        with pytest.raises(process.Failed):
+            bench.attempt("enxame-command", fail)
 
 
 def test_the_bound_of_equal_links_is_one_copy_and_slow_uploads_raise_it():
