@@ -153,6 +153,8 @@ void swarm_layer_step(struct swarm *swarm)
         possible += remote->state == REMOTE_NEW || remote->state == REMOTE_ASKED;
         if (remote->state != REMOTE_READY || remote->layer_transfer != NULL)
             continue;
+        if (!remote->complete && remote->map.set == 0)
+            continue; /* it may know no layer yet, as we do, which says nothing of the layers that there are */
         if (remote->layer_refused == swarm->chunk_size) {
             refused++;
             continue;

@@ -105,6 +105,29 @@ def test_holders_with_halves_make_a_whole(tracker, run_peer):
         assert set(odd.chunk_requests(CHUNK)) == set(range(1, 20, 2))
 
 
+def test_who_has_nothing_is_not_asked_for_a_layer(tracker, start_shell):
+    """It may know none yet; were it asked, that it has none would look as if there were only coarser ones."""
+    content = Content.random(20 * CHUNK, seed=13, name="file")
+    with FakeHolder(content, tracker=tracker.address, held=set()) as beginner:
+        beginner.finest_layer = client.CHUNK_SIZES[-1]
+        shell = start_shell(tracker=tracker)
+        shell.say("download file")
+        api = shell.client(tracker)
+
+        def has_asked_often():
+            beginner.set_held(set())  # news, so that it answers
+            return beginner.requests["have"] > 3
+
+        wait_until(has_asked_often)
+        with FakeHolder(content, tracker=tracker.address) as seeder:
+            seeder.rate_bytes_s = 2 << 20
+            wait_until(lambda: api.have(content).get("bitmap") or api.have(content)["complete"])
+            chunk_size = api.have(content).get("chunk_size", CHUNK)
+            assert shell.end() == 0, shell.log()
+        assert beginner.requests["layer"] == 0 and chunk_size == CHUNK
+        assert (shell.dir / "file").read_bytes() == content.data
+
+
 def test_a_holder_over_ipv6(start_peer, tracker, tmp_path, run_peer):
     path = random_file(tmp_path / "src/file", 300_000)
     share(start_peer, tracker, path, host="::1")
