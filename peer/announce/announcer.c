@@ -29,22 +29,23 @@ struct announcer {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool stop;
-    bool news;       /* the library has some that the thread has not looked at */
-    bool registered; /* the tracker answered so, and did not forget us since */
-    enum err lost;   /* of the last call; ERR_OK: it was answered */
+    bool news;        /* the library has some that the thread has not looked at */
+    bool registered;  /* the tracker answered so, and did not forget us since */
+    enum err lost;    /* of the last call; ERR_OK: it was answered */
+    unsigned waiters; /* for whom news are not gathered any longer */
     struct why trouble;
     uint64_t files;
 
     /* the thread's own */
-    bool perhaps_known; /* a registration was sent: there is something to take back */
     uint64_t heartbeat_ms, heartbeat_at_ms;
     uint64_t retry_ms, retry_at_ms;
-    unsigned drifted;  /* heartbeats in a row whose count was not the last one that was acknowledged */
     uint64_t believed; /* files, as acknowledged */
-    bool more_news;    /* the last request could not hold all */
-    bool refused;      /* the tracker did not take news, and that was said */
     uint64_t news_at_ms;
-    char tracker[300]; /* where we registered */
+    unsigned drifted;   /* heartbeats in a row whose count was not the last one that was acknowledged */
+    bool perhaps_known; /* a registration was sent: there is something to take back */
+    bool more_news;     /* the last request could not hold all */
+    bool refused;       /* the tracker did not take news, and that was said */
+    char tracker[300];  /* where we registered */
 };
 
 /* ---- what became of a call ---- */
@@ -300,11 +301,11 @@ static uint64_t until_next_ms(const struct announcer *announcer)
     return left_ms > LOOK_MS ? LOOK_MS : left_ms;
 }
 
-/* The lock is held. */
+/* For the next news, or, while news are gathered, for more of them, if nobody waits.  The lock is held. */
 static void wait_ms(struct announcer *announcer, uint64_t timeout_ms, bool until_news)
 {
     uint64_t until_ms = timing_now_ms() + timeout_ms;
-    for (uint64_t now_ms; !announcer->stop && !(until_news && announcer->news);) {
+    for (uint64_t now_ms; !announcer->stop && !(until_news ? announcer->news : announcer->waiters > 0);) {
         now_ms = timing_now_ms();
         if (now_ms >= until_ms)
             return;
@@ -416,6 +417,8 @@ bool announcer_wait(struct announcer *announcer, uint64_t timeout_ms)
     uint64_t until_ms = timing_now_ms() + timeout_ms;
     pthread_mutex_lock(&announcer->lock);
     bool known;
+    announcer->waiters++;
+    pthread_cond_broadcast(&announcer->changed); /* it may be gathering */
     for (;;) {
         known = announcer->registered && announcer->lost == ERR_OK && !state_has_untold(announcer->options.state);
         uint64_t now_ms = timing_now_ms();
@@ -423,6 +426,7 @@ bool announcer_wait(struct announcer *announcer, uint64_t timeout_ms)
             break;
         (void)timing_wait(&announcer->changed, &announcer->lock, until_ms - now_ms);
     }
+    announcer->waiters--;
     pthread_mutex_unlock(&announcer->lock);
     return known;
 }

@@ -72,7 +72,8 @@ static enum err take(struct many *many, const struct file_record *file, struct w
     enum err err = many->job ? ERR_OK : jobs_start(many->session->jobs, many->word, many->folder, &many->job, why);
     if (err)
         return err;
-    err = job_add(many->job, file->name, &file->content, &added);
+    const struct job_offer offer = {.name = file->name, .content = file->content, .holders = file->holders};
+    err = job_add(many->job, &offer, &added);
     if (err == ERR_TOO_LARGE)
         return why_set(why, err, "more than %u files fit, or names of %u MiB: a longer pattern means fewer",
                        JOB_FILES_MAX, JOB_NAMES_MAX / MIB);

@@ -128,9 +128,13 @@ void server_batch(void *context, struct http_request *request)
     batch->server = server;
     batch->fd = -1;
     enum err err = contents_request_parse(body, length, &batch->contents, &why);
-    if (!err && !(batch->files = calloc(batch->contents.count, sizeof *batch->files)))
-        err = why_set(&why, ERR_NOMEM, "%s", err_name(ERR_NOMEM));
-    if (err) {
+    if (!err)
+        batch->files = calloc(batch->contents.count, sizeof *batch->files);
+    if (!err && !batch->files) {
+        err = ERR_NOMEM;
+        (void)why_set(&why, err, "%s", err_name(err));
+    }
+    if (err || !batch->files) {
         http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-body", "%s",
                            why.text);
         batch_free(batch);

@@ -96,9 +96,9 @@ static const char *const statements[SQL_NOW_END] = {
                           " WHERE root = ?1 AND size = ?2 AND target = ?3 AND NOT done",
     [SQL_DOWNLOAD_VERIFIED] = "UPDATE downloads SET verified = ?2 WHERE number = ?1 RETURNING 1",
     [SQL_DOWNLOAD_DONE] = "UPDATE downloads SET done = 1, verified = NULL WHERE number = ?1 RETURNING 1",
-    [SQL_DOWNLOAD_ADD_DONE] = "INSERT INTO downloads (root, size, name, target, done) SELECT ?1, ?2, ?3, ?4, 1"
-                              " WHERE NOT EXISTS (SELECT 1 FROM downloads"
-                              " WHERE root = ?1 AND size = ?2 AND target = ?4 AND name = ?3 AND done)",
+    [SQL_DOWNLOAD_FIND_DONE] = "SELECT 1 FROM downloads"
+                               " WHERE root = ?1 AND size = ?2 AND name = ?3 AND target = ?4 AND done LIMIT 1",
+    [SQL_DOWNLOAD_ADD_DONE] = "INSERT INTO downloads (root, size, name, target, done) VALUES (?1, ?2, ?3, ?4, 1)",
     [SQL_DOWNLOAD_FORGET_SAME] = "DELETE FROM downloads WHERE done AND number < ?1 AND (root, size, target, name) ="
                                  " (SELECT root, size, target, name FROM downloads WHERE number = ?1)",
     [SQL_DOWNLOAD_FORGET] = "DELETE FROM downloads WHERE number = ?1 RETURNING 1",

@@ -314,18 +314,34 @@ enum err state_forget_download(struct state *state, uint64_t number)
     return end_download(state, number, SQL_DOWNLOAD_FORGET);
 }
 
+struct done_row {
+    const struct content *content;
+    const char *name, *target; /* as kept */
+};
+
+/* One run of a statement about a finished download; whether a row came back. */
+static enum err run_done(struct state *state, enum state_sql statement, const struct done_row *row, bool *ret_found)
+{
+    struct query query = state_query(&state->kept, statement);
+    query_bytes(&query, 1, row->content->root, HASH_SIZE);
+    query_number(&query, 2, (int64_t)row->content->size);
+    query_text(&query, 3, row->name);
+    state_bind_path(&query, 4, row->target);
+    *ret_found = query_next(&query);
+    return query_end(&query);
+}
+
 enum err state_add_done(struct state *state, const struct content *content, const char *name, const char *target)
 {
-    pthread_mutex_lock(&state->kept.lock);
-    struct query query = state_query(&state->kept, SQL_DOWNLOAD_ADD_DONE);
-    query_bytes(&query, 1, content->root, HASH_SIZE);
-    query_number(&query, 2, (int64_t)content->size);
-    query_text(&query, 3, name);
-    state_bind_path(&query, 4, state_to_kept(state, target));
-    query_next(&query);
-    enum err err = query_end(&query);
-    pthread_mutex_unlock(&state->kept.lock);
-    return err;
+    const struct done_row row = {content, name, state_to_kept(state, target)};
+    bool found, none;
+    enum err err = state_connection_begin(&state->kept);
+    if (!err)
+        err = run_done(state, SQL_DOWNLOAD_FIND_DONE, &row, &found);
+    if (!err && !found)
+        err = run_done(state, SQL_DOWNLOAD_ADD_DONE, &row, &none);
+    enum err end = state_connection_end(&state->kept, !err);
+    return err ? err : end;
 }
 
 /* Whether a row is done does not matter. */

@@ -142,7 +142,7 @@ static const char *keep_name(struct job_files *files, const char *name)
 }
 
 /* One more file; `name` lasts. */
-static enum err append(struct job_files *files, const char *name, const struct content *content, struct job_file **ret)
+static enum err append(struct job_files *files, const char *name, const struct job_offer *offer, struct job_file **ret)
 {
     struct job_file **page = &files->pages[files->count / PAGE];
     if (!*page)
@@ -150,9 +150,12 @@ static enum err append(struct job_files *files, const char *name, const struct c
     if (!*page)
         return ERR_NOMEM;
     struct job_file *file = &(*page)[files->count % PAGE];
-    *file = (struct job_file){.name = name, .content = *content, .same = JOB_NO_FILE};
+    *file = (struct job_file){.name = name,
+                              .content = offer->content,
+                              .same = JOB_NO_FILE,
+                              .holders = offer->holders < UINT8_MAX ? (uint8_t)offer->holders : UINT8_MAX};
     files->totals.files++;
-    files->totals.bytes += content->size;
+    files->totals.bytes += offer->content.size;
     *ret = file;
     return ERR_OK;
 }
@@ -209,17 +212,15 @@ static void make_ambiguous(struct job_files *files, struct job_file *file)
     files->totals.ambiguous_files++;
 }
 
-enum err job_files_add(struct job_files *files, const char *name, const struct content *content, size_t unasked,
-                       enum job_added *ret)
+enum err job_files_add(struct job_files *files, const struct job_offer *offer, size_t unasked, enum job_added *ret)
 {
-    uint32_t known = *find_name(files, name);
+    uint32_t known = *find_name(files, offer->name);
     if (known != JOB_NO_FILE) {
         struct job_file *file = job_files_get(files, known);
-        if (content_equal(&file->content, content)) {
-            *ret = JOB_REPEATED;
+        *ret = JOB_REPEATED;
+        if (content_equal(&file->content, &offer->content))
             return ERR_OK;
-        }
-        enum err err = add_choice(files, known, content);
+        enum err err = add_choice(files, known, &offer->content);
         if (!err)
             make_ambiguous(files, file);
         *ret = JOB_OTHER;
@@ -229,11 +230,11 @@ enum err job_files_add(struct job_files *files, const char *name, const struct c
     if (files->count == JOB_FILES_MAX || files->name_bytes > JOB_NAMES_MAX)
         return ERR_TOO_LARGE;
     enum err err = make_room(files);
-    const char *kept = err ? NULL : keep_name(files, name);
+    const char *kept = err ? NULL : keep_name(files, offer->name);
     struct job_file *file;
     if (!kept)
         return ERR_NOMEM;
-    err = append(files, kept, content, &file);
+    err = append(files, kept, offer, &file);
     if (!err)
         enter(files, file, unasked);
     return err;
@@ -244,9 +245,10 @@ enum err job_files_choose(struct job_files *files, size_t index, const struct co
     struct job_file *file = job_files_get(files, index), *chosen;
     if (files->count == JOB_FILES_MAX)
         return ERR_TOO_LARGE;
+    struct job_offer offer = {.content = *content, .holders = UINT8_MAX};
     enum err err = make_room(files);
     if (!err)
-        err = append(files, file->name, content, &chosen);
+        err = append(files, file->name, &offer, &chosen);
     if (err)
         return err;
     file->state = JOB_FILE_REPLACED;

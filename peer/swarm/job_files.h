@@ -26,9 +26,10 @@ enum job_file_state {
 struct job_file {
     const char *name;
     struct content content;
-    uint32_t same; /* the next file of the same content that is fetched together with this one; JOB_NO_FILE: none */
-    bool is_copy;  /* another file's `same` leads here: that one is fetched */
-    uint8_t state; /* enum job_file_state */
+    uint32_t same;   /* the next file of the same content that is fetched together with this one; JOB_NO_FILE: none */
+    uint8_t holders; /* as the search counted them; at most UINT8_MAX */
+    bool is_copy;    /* another file's `same` leads here: that one is fetched */
+    uint8_t state;   /* enum job_file_state */
 };
 
 /* Another content of an ambiguous file's name. */
@@ -65,6 +66,12 @@ void job_files_free(struct job_files *files); /* harmless on a zeroed struct; le
 
 struct job_file *job_files_get(const struct job_files *files, size_t index);
 
+/* A file as the tracker offers it. */
+struct job_offer {
+    const char *name;
+    struct content content;
+    uint64_t holders;
+};
 enum job_added {
     JOB_ADDED,
     JOB_REPEATED, /* the same name and content was there */
@@ -74,8 +81,7 @@ enum job_added {
  * Adds a copy of the name.  Files from `unasked` on, of the same content and at most BATCH_CONTENT_MAX bytes, become one chain
  * of `same`.  ERR_TOO_LARGE over JOB_FILES_MAX, JOB_NAMES_MAX or JOB_CHOICES_MAX; ERR_NOMEM.
  */
-enum err job_files_add(struct job_files *files, const char *name, const struct content *content, size_t unasked,
-                       enum job_added *ret);
+enum err job_files_add(struct job_files *files, const struct job_offer *offer, size_t unasked, enum job_added *ret);
 
 /* A person chose this content for the name of an ambiguous file: a further file, at the end, takes the name. */
 enum err job_files_choose(struct job_files *files, size_t index, const struct content *content);

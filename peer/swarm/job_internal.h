@@ -1,5 +1,5 @@
 /*
- * What the files of a job's engine share: jobs.c (life, reports), job_prepare.c (what is there already, who holds what),
+ * What the files of a job's engine share: jobs.c (the list), job.c (one of them), job_report.c, job_prepare.c (what is there already, who holds what),
  * job_fetch.c (batches on the wire), job_land.c (to the disk, and to their names), job_large.c (ordinary downloads).  For
  * nobody else.
  *
@@ -84,6 +84,29 @@ struct job {
 
 /* ---- jobs.c ---- */
 
+/* It is over. */
+void jobs_tell_finished(struct jobs *jobs, struct job *job);
+
+/* ---- job_report.c ---- */
+
+/* Adds what a holder did to a list with one report for each. */
+enum err job_merge_report(struct holder_report **reports, size_t *count, const struct holder_report *report);
+/* All but the holders' reports.  The lock is held. */
+void job_fill_report(struct job *job, struct job_report *ret);
+
+/* ---- job.c ---- */
+
+struct job_setup {
+    struct jobs *owner;
+    uint64_t number;
+    const char *title, *folder;
+};
+/* As jobs_start(). */
+enum err job_start(const struct jobs_options *options, const struct job_setup *setup, struct job **ret,
+                   struct why *why);
+void job_stop(struct job *job, bool cancelled);
+void job_free(struct job *job); /* after job_stop(), or when it is over */
+
 /* "<below><name>": relative to the root, and what the file is shared as.  False where it is no valid name. */
 bool job_relative(const struct job *job, const struct job_file *file, char ret_name[static NAME_SIZE_MAX + 1]);
 /* Settles an open file, without or with a line about why it could not get to its place. */
@@ -94,8 +117,6 @@ __attribute__((format(printf, 4, 5))) void job_problem(struct job *job, uint32_t
 void job_fail(struct job *job, enum err err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Wakes the manager. */
 void job_wake(struct job *job);
-/* Adds what a holder did to a list with one report for each. */
-enum err job_merge_report(struct holder_report **reports, size_t *count, const struct holder_report *report);
 
 /* ---- job_prepare.c ---- */
 
@@ -109,6 +130,12 @@ void fetcher_stop(struct fetcher *fetcher); /* and frees it; NULL is harmless */
 /* A number for a peer that the tracker named, which may be new; false where it is none to be asked. */
 bool fetcher_source(struct fetcher *fetcher, const struct peer_record *record, const struct content *content,
                     uint16_t *ret_source);
+/*
+ * Sources that had nearly all they were asked for so far, where there are as many as anybody could name for a content with so
+ * many holders: up to WANT_SOURCES of them, without asking the tracker.  0: the tracker knows more.
+ */
+size_t fetcher_guess(struct fetcher *fetcher, const struct content *content, size_t holders,
+                     uint16_t ret_sources[static WANT_SOURCES]);
 /* Takes the wants over. */
 void fetcher_give(struct fetcher *fetcher, struct want *wants);
 /* How many wants it has, besides those that wait for a holder. */
@@ -129,8 +156,6 @@ enum err lander_write(struct lander *lander, uint32_t file, const uint8_t *bytes
 bool lander_is_full(struct lander *lander);
 /* Nothing more will come soon: what is written need not wait for company. */
 void lander_hurry(struct lander *lander);
-/* Removes what jobs of an earlier process left. */
-void lander_clean(const struct state *state);
 
 /* ---- job_large.c ---- */
 

@@ -1,30 +1,22 @@
 /*
  * From verified bytes to files at their places.  Bytes are written under a number in a folder of the job's own; a group of
  * files is synced as one, then renamed, then its folders are synced, and then the library and the state hear of all at once.
- *
- *   DIR/.enxame/parts/j<number>/   that folder; for a job that lands elsewhere a symbolic link to
- *   ROOT/.<own id>-<number>.enxame-parts/   where it is then, on the file system of its files
- *
- * After a kill the next start removes both.
  */
 #include "files.h"
 #include "hasher.h"
+#include "job_folder.h"
 #include "job_internal.h"
 #include "limits.h"
 #include "log.h"
 #include "names.h"
 #include "timing.h"
-#include "units.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PARTS ".enxame/parts"
-#define OUTSIDE_SUFFIX ".enxame-parts"
-#define NUMBER_SIZE 16u
+#define NUMBER_SIZE 32u
 /* A group: as many files as make its sync cheap for each, but none waits longer than that. */
 #define GROUP_MAX 1024u
 #define GROUP_MS 500u
@@ -40,16 +32,14 @@
 /* A file that was written. */
 struct written {
     struct written *next;
-    uint32_t file;
+    uint32_t file, group;
     size_t layer_count;
     uint8_t layer[];
 };
 
 struct lander {
     struct job *job;
-    char *path; /* of the folder for what has no name yet */
-    char *link; /* that leads there from PARTS; NULL: it is there */
-    int fd;
+    struct job_folder folder; /* with a folder for each group */
     pthread_t thread;
     bool has_thread;
 
@@ -62,110 +52,14 @@ struct lander {
 
     uint64_t told_ms; /* the thread's own */
     bool untold;
+
+    uint32_t group, in_group; /* the writer's own: where it writes now, and how many files are there */
 };
 
-static void format_number(uint32_t number, char ret_text[static NUMBER_SIZE])
+/* Where a file lies until it has its name: while one folder is written to, others are emptied. */
+static void format_number(const struct written *written, char ret_path[static NUMBER_SIZE])
 {
-    snprintf(ret_text, NUMBER_SIZE, "%u", number);
-}
-
-/* ---- the folder ---- */
-
-/* Removes what lies in a folder of ours: only names that we give. */
-static void empty_folder(int fd)
-{
-    DIR *folder = fdopendir(fd);
-    const struct dirent *entry;
-    uint64_t number;
-    if (!folder) {
-        (void)close(fd);
-        return;
-    }
-    while ((entry = readdir(folder)))
-        if (units_parse_number(entry->d_name, 0, UINT32_MAX, &number))
-            (void)unlinkat(fd, entry->d_name, 0);
-    (void)closedir(folder);
-}
-
-/* Removes such a folder with its files; true where it is gone. */
-static bool remove_folder(int parent_fd, const char *path)
-{
-    int fd = openat(parent_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT;
-    empty_folder(fd);
-    return unlinkat(parent_fd, path, AT_REMOVEDIR) == 0;
-}
-
-static bool is_ours(const struct state *state, const char *path, const char *link)
-{
-    char id[HASH_HEX + 1], wanted[HASH_HEX + 64];
-    hex_encode(state_identity(state)->id, HASH_SIZE, id);
-    snprintf(wanted, sizeof wanted, ".%s-%s" OUTSIDE_SUFFIX, id, link + 1);
-    return path[0] == '/' && strcmp(names_base(path), wanted) == 0;
-}
-
-/* A link whose folder lies on a disk that is not there now stays for another start. */
-static void clean_outside(const struct state *state, int parts_fd, const char *link)
-{
-    char path[4096];
-    struct stat status;
-    ssize_t length = readlinkat(parts_fd, link, path, sizeof path - 1);
-    if (length < 0)
-        return;
-    path[length] = '\0';
-    bool done = true;
-    if (is_ours(state, path, link)) {
-        done = remove_folder(AT_FDCWD, path);
-        path[names_base(path) - path] = '\0';
-        done = done && stat(path, &status) == 0;
-    }
-    if (done)
-        (void)unlinkat(parts_fd, link, 0);
-}
-
-void lander_clean(const struct state *state)
-{
-    int fd = openat(state_dir_fd(state), PARTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *entry;
-    uint64_t number;
-    if (!folder)
-        return;
-    while ((entry = readdir(folder))) {
-        if (entry->d_name[0] != 'j' || !units_parse_number(entry->d_name + 1, 1, UINT64_MAX, &number))
-            continue;
-        if (entry->d_type == DT_LNK)
-            clean_outside(state, fd, entry->d_name);
-        else if (!remove_folder(fd, entry->d_name))
-            log_warn("parts/%s is of no use, but cannot be removed: %s", entry->d_name, strerror(errno));
-    }
-    (void)closedir(folder);
-}
-
-static enum err make_folder(struct lander *lander)
-{
-    const struct job *job = lander->job;
-    const struct state *state = job->options->state;
-    char id[HASH_HEX + 1], *inside = NULL;
-    hex_encode(state_identity(state)->id, HASH_SIZE, id);
-    if (asprintf(&inside, "%s/" PARTS "/j%llu", state_dir(state), (unsigned long long)job->number) < 0)
-        return ERR_NOMEM;
-    if (!job->elsewhere) {
-        lander->path = inside;
-    } else {
-        lander->link = inside;
-        if (asprintf(&lander->path, "%s/.%s-%llu" OUTSIDE_SUFFIX, job->root, id, (unsigned long long)job->number) < 0) {
-            lander->path = NULL;
-            return ERR_NOMEM;
-        }
-        if (symlink(lander->path, lander->link) != 0)
-            return err_from_errno(errno);
-    }
-    if (mkdir(lander->path, 0700) != 0)
-        return err_from_errno(errno);
-    lander->fd = open(lander->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return lander->fd < 0 ? err_from_errno(errno) : ERR_OK;
+    snprintf(ret_path, NUMBER_SIZE, "%u/%u", written->group, written->file);
 }
 
 /* ---- a group ---- */
@@ -194,12 +88,12 @@ struct group {
 /* Everything is on the disk that was written. */
 static enum err sync_bytes(const struct group *group)
 {
-    int fd = group->lander->fd;
+    int fd = group->lander->folder.fd;
     if (group->count > SYNCED_ALONE_MAX)
         return syncfs(fd) == 0 ? ERR_OK : err_from_errno(errno);
     for (size_t i = 0; i < group->count; i++) {
         char number[NUMBER_SIZE];
-        format_number(group->items[i].written->file, number);
+        format_number(group->items[i].written, number);
         int file_fd = openat(fd, number, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (file_fd < 0 || fsync(file_fd) != 0) {
             enum err err = err_from_errno(errno);
@@ -244,7 +138,7 @@ static enum err enter_parent(struct group *group, const char *name)
 static void sync_folders(struct group *group)
 {
     leave_parent(group);
-    bool failed = group->many_folders && syncfs(group->lander->fd) != 0;
+    bool failed = group->many_folders && syncfs(group->lander->folder.fd) != 0;
     for (size_t i = 0; i < group->folder_count; i++) {
         failed = (!group->many_folders && fsync(group->folders[i]) != 0) || failed;
         (void)close(group->folders[i]);
@@ -271,10 +165,10 @@ static void rename_one(struct group *group, struct landing *item)
     uint32_t file = item->written->file;
     struct stat status;
     char number[NUMBER_SIZE];
-    format_number(file, number);
+    format_number(item->written, number);
     enum err err = enter_parent(group, item->name);
     if (!err)
-        err = files_rename_new(lander->fd, number, group->parent_fd, names_base(item->name));
+        err = files_rename_new(lander->folder.fd, number, group->parent_fd, names_base(item->name));
     if (err == ERR_EXISTS && group->has_parent && is_same(item)) {
         item->same_was_there = true;
         err = ERR_OK;
@@ -304,8 +198,8 @@ static void remove_rest(const struct group *group)
         char number[NUMBER_SIZE];
         if (group->items[i].at_place && !group->items[i].same_was_there)
             continue;
-        format_number(group->items[i].written->file, number);
-        (void)unlinkat(group->lander->fd, number, 0);
+        format_number(group->items[i].written, number);
+        (void)unlinkat(group->lander->folder.fd, number, 0);
     }
 }
 
@@ -380,8 +274,8 @@ static void land(struct lander *lander, struct written *first)
         if (prepare(lander, written, &group.items[group.count])) {
             group.count++;
         } else {
-            format_number(written->file, number);
-            (void)unlinkat(lander->fd, number, 0);
+            format_number(written, number);
+            (void)unlinkat(lander->folder.fd, number, 0);
         }
     }
     enum err err = group.items ? ERR_OK : ERR_NOMEM;
@@ -483,15 +377,12 @@ enum err lander_start(struct job *job, struct lander **ret, struct why *why)
     if (!lander)
         return why_set(why, ERR_NOMEM, "out of memory");
     lander->job = job;
-    lander->fd = -1;
     lander->last = &lander->first;
     lander->told_ms = timing_now_ms();
     pthread_mutex_init(&lander->lock, NULL);
     timing_condition_init(&lander->changed);
-    enum err err = make_folder(lander);
-    if (err)
-        (void)why_set(why, err, "%s: %s", lander->path ? lander->path : job->root, err_name(err));
-    else if (pthread_create(&lander->thread, NULL, run, lander) != 0)
+    enum err err = job_folder_make(job->options->state, job->elsewhere ? job->root : NULL, &lander->folder, why);
+    if (!err && pthread_create(&lander->thread, NULL, run, lander) != 0)
         err = why_set(why, ERR_NOMEM, "no thread could be started");
     lander->has_thread = !err;
     if (err) {
@@ -512,32 +403,40 @@ void lander_stop(struct lander *lander)
     pthread_mutex_unlock(&lander->lock);
     if (lander->has_thread)
         (void)pthread_join(lander->thread, NULL);
-    if (lander->fd >= 0)
-        (void)close(lander->fd);
-    if (lander->fd >= 0 && !remove_folder(AT_FDCWD, lander->path))
-        log_warn("%s is of no use, but cannot be removed: %s", lander->path, strerror(errno));
-    if (lander->link)
-        (void)unlink(lander->link);
+    job_folder_remove(&lander->folder);
     free_written(lander->first);
-    free(lander->path);
-    free(lander->link);
     pthread_cond_destroy(&lander->changed);
     pthread_mutex_destroy(&lander->lock);
     free(lander);
 }
 
-static enum err write_file(const struct lander *lander, uint32_t file, const uint8_t *bytes, uint64_t length)
+/* Chooses the folder of the next file. */
+static enum err choose_group(struct lander *lander)
 {
     char number[NUMBER_SIZE];
-    format_number(file, number);
-    int fd = openat(lander->fd, number, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (lander->in_group > 0 && lander->in_group < GROUP_MAX) {
+        lander->in_group++;
+        return ERR_OK;
+    }
+    lander->group++;
+    lander->in_group = 1;
+    snprintf(number, sizeof number, "%u", lander->group);
+    return mkdirat(lander->folder.fd, number, 0700) == 0 ? ERR_OK : err_from_errno(errno);
+}
+
+static enum err write_file(const struct lander *lander, const struct written *written, const uint8_t *bytes,
+                           uint64_t length)
+{
+    char number[NUMBER_SIZE];
+    format_number(written, number);
+    int fd = openat(lander->folder.fd, number, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_from_errno(errno);
     enum err err = files_write_at(fd, bytes, (size_t)length, 0);
     if (close(fd) != 0 && !err)
         err = err_from_errno(errno);
     if (err)
-        (void)unlinkat(lander->fd, number, 0);
+        (void)unlinkat(lander->folder.fd, number, 0);
     return err;
 }
 
@@ -552,13 +451,16 @@ enum err lander_write(struct lander *lander, uint32_t file, const uint8_t *bytes
     pthread_mutex_unlock(&job->lock);
     if (!is_open)
         return ERR_OK;
+    enum err err = choose_group(lander);
+    if (err)
+        return err;
     struct written *written = malloc(sizeof *written + layer_count * HASH_SIZE);
     if (!written)
         return ERR_NOMEM;
-    *written = (struct written){.file = file, .layer_count = layer_count};
+    *written = (struct written){.file = file, .group = lander->group, .layer_count = layer_count};
     if (layer_count > 0)
         memcpy(written->layer, layer, layer_count * HASH_SIZE);
-    enum err err = write_file(lander, file, bytes, size);
+    err = write_file(lander, written, bytes, size);
     if (err) {
         free(written);
         return err;

@@ -6,6 +6,9 @@
 #define BATCH_BYTES_MAX (2u * MIB)
 /* Of a holder that was not measured yet. */
 #define SPEED_GUESS (4u * MIB)
+/* A batch tells the speed where it had so many bytes, or took so long. */
+#define MEASURED_BYTES_MIN (32u * KIB)
+#define MEASURED_US_MIN 250000u
 #define LOSE_AFTER_MS 1000u
 #define LOSE_FACTOR 4u
 
@@ -23,6 +26,8 @@ static uint64_t bounded(uint64_t value)
 uint64_t job_plan_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us)
 {
     uint64_t now = bounded(bytes) * 1000000 / at_least_one(elapsed_us);
+    if (bytes < MEASURED_BYTES_MIN && elapsed_us < MEASURED_US_MIN)
+        return speed_bytes_s;
     return at_least_one(speed_bytes_s == 0 ? now : (3 * bounded(speed_bytes_s) + now) / 4);
 }
 

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A moving average over the last few batches; `speed` 0: the first one. */
+/*
+ * A moving average over the last few batches; `speed` 0: the first one.  What was too short to tell a holder's speed from its
+ * distance changes nothing.
+ */
 uint64_t job_plan_speed(uint64_t speed_bytes_s, uint64_t bytes, uint64_t elapsed_us);
 
 /*

@@ -301,6 +301,23 @@ static enum err ask_some(struct question *question, struct want **list, size_t m
     return err;
 }
 
+/* Gives away those that can be had from sources that have it all; the others are left, in order. */
+static struct want *guess(struct job *job, struct want *wants)
+{
+    struct want *guessed = NULL, *left = NULL, **guessed_last = &guessed, **left_last = &left;
+    for (struct want *next; wants; wants = next) {
+        const struct job_file *file = job_files_get(&job->files, wants->file);
+        next = wants->next;
+        wants->next = NULL;
+        wants->count = (uint8_t)fetcher_guess(job->fetcher, &file->content, file->holders, wants->sources);
+        struct want ***last = wants->count > 0 ? &guessed_last : &left_last;
+        **last = wants;
+        *last = &wants->next;
+    }
+    fetcher_give(job->fetcher, guessed);
+    return left;
+}
+
 static void ask(struct job *job, struct want *wants, bool again)
 {
     struct question question = {.job = job};
@@ -367,7 +384,7 @@ bool job_prepare(struct job *job, uint64_t now_ms)
     pthread_mutex_unlock(&job->lock);
     if (first == end)
         return false;
-    struct want *wants = look_at_page(job, (uint32_t)first, (uint32_t)end);
+    struct want *wants = guess(job, look_at_page(job, (uint32_t)first, (uint32_t)end));
     if (wants)
         ask(job, wants, false);
     return true;

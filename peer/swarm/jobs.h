@@ -52,7 +52,7 @@ void jobs_wake(struct jobs *jobs);
 enum err jobs_start(struct jobs *jobs, const char *title, const char *folder, struct job **ret, struct why *why);
 
 /* Adds a file before the job is sealed; the name passed names_check().  Errors as job_files_add(). */
-enum err job_add(struct job *job, const char *name, const struct content *content, enum job_added *ret);
+enum err job_add(struct job *job, const struct job_offer *offer, enum job_added *ret);
 
 /* A name that means several contents. */
 struct job_ambiguity {

@@ -75,6 +75,30 @@ static void a_download_shows_its_holders_or_its_state(void **state)
     assert_null(strstr(line, "/s"));
 }
 
+static void a_job_shows_its_files(void **state)
+{
+    (void)state;
+    struct job_report report = {.title = "folder/",
+                                .state = JOB_RUNNING,
+                                .sealed = true,
+                                .totals = {.files = 240,
+                                           .bytes = 2 * MIB_,
+                                           .done_files = 120,
+                                           .done_bytes = MIB_ / 2,
+                                           .here_files = 2,
+                                           .here_bytes = MIB_ / 4},
+                                .received_bytes = 3 * MIB_ / 4, /* some of it is not at its place yet */
+                                .rate_bytes_s = MIB_,
+                                .holders = 1};
+    char line[512];
+    progress_format_job(&report, 90, line, sizeof line);
+    assert_string_equal(line, "folder/   50 %  1.0 MiB of 2.0 MiB  1.0 MiB/s  ETA 1 s  120 of 240 files, 1 holder");
+    report.sealed = false;
+    report.state = JOB_STALLED;
+    progress_format_job(&report, 78, line, sizeof line);
+    assert_string_equal(line, "folder/  [######......]   50 %  1.0 MiB of 2.0 MiB  120 of 240+ files, stalled");
+}
+
 static void columns_line_up_whatever_the_characters(void **state)
 {
     (void)state;
@@ -100,6 +124,7 @@ int main(void)
         cmocka_unit_test(nothing_and_everything),
         cmocka_unit_test(foreign_names_are_made_harmless),
         cmocka_unit_test(a_download_shows_its_holders_or_its_state),
+        cmocka_unit_test(a_job_shows_its_files),
         cmocka_unit_test(columns_line_up_whatever_the_characters),
     };
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);

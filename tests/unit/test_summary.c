@@ -51,6 +51,31 @@ static void it_tells_who_sent_what_most_first(void **state)
            "(1 more had nothing to do)\n");
 }
 
+static void a_job_tells_how_many_files_came(void **state)
+{
+    (void)state;
+    struct holder_report holder = {.id = {0x12}, .chunks = 9, .bytes = 2 * MIB_};
+    assert_true(address_parse_host("10.0.0.1", 99, &holder.address));
+    struct job_report report = {.title = "fol\033der/",
+                                .totals = {.files = 12,
+                                           .bytes = 5 * MIB_,
+                                           .done_files = 10,
+                                           .done_bytes = 3 * MIB_,
+                                           .here_files = 1,
+                                           .kept_files = 2},
+                                .received_bytes = 2 * MIB_,
+                                .elapsed_ms = 500,
+                                .reports = &holder,
+                                .report_count = 1};
+    char *text = summary_format_job(&report);
+    assert_non_null(text);
+    assert_string_equal(
+        text, "fol?der/: 10 files, 3.0 MiB in 500 ms, 4.0 MiB/s, 1 of them were here already; 2 more are not here\n"
+              "HOLDER       ID        PIECES    BYTES  SHARE  FAULTS  NOTE\n"
+              "10.0.0.1:99  12000000       9  2.0 MiB  100 %       0\n");
+    free(text);
+}
+
 static void a_large_swarm_is_cut_short(void **state)
 {
     (void)state;
@@ -115,6 +140,7 @@ int main(void)
     (void)setlocale(LC_CTYPE, "C.UTF-8");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_tells_who_sent_what_most_first),
+        cmocka_unit_test(a_job_tells_how_many_files_came),
         cmocka_unit_test(a_large_swarm_is_cut_short),
         cmocka_unit_test(with_a_limit_it_tells_how_near_the_best_it_came),
         cmocka_unit_test(what_is_too_short_is_not_compared),
