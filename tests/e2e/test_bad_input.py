@@ -297,7 +297,7 @@ def test_a_second_peer_on_the_same_dir_is_refused(start_peer, run_peer, tracker)
 def test_a_copied_state_folder_gets_a_new_id(start_peer, tracker, tmp_path):
     path = random_file(tmp_path / "file", 1000)
     first = share(start_peer, tracker, path)
-    shutil.copytree(first.dir, tmp_path / "copy")
+    shutil.copytree(first.dir, tmp_path / "copy", ignore=shutil.ignore_patterns("control"))  # no socket
     second = start_peer(tracker=tracker, dir=tmp_path / "copy", files=[path])
     assert second.id != first.id
     wait_until(lambda: tracker.client().holder_ids(Content.of_file(path)) == {first.id, second.id})

@@ -238,7 +238,11 @@ def test_wrong_chunks_are_wrong_in_every_block_and_in_every_range(holder, peer):
 def test_a_holder_that_closes_after_each_answer(holder, peer, closes):
     holder.closes = closes
     for _ in range(3):
-        answer = expect(peer.data(CONTENT, 0, 99), 206)
+        try:
+            answer = expect(peer.data(CONTENT, 0, 99), 206)
+        except requests.ConnectionError:  # an end that nobody told of comes while the next request is written
+            assert closes == "unsaid"
+            answer = expect(peer.data(CONTENT, 0, 99), 206)
         assert answer.content == CONTENT.data[:100] and ("Connection" in answer.headers) == (closes == "said")
     assert holder.connections == 3
 
