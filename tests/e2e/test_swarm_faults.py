@@ -375,6 +375,13 @@ class Victim:
         assert not again & self.recorded, f"life {self.lives}: recorded chunks were fetched again: {sorted(again)}"
         assert not again, f"life {self.lives}: chunks on disk were fetched rather than hashed: {sorted(again)}"
 
+    def has_recorded(self):
+        """Whether it has recorded more in this life, which it does once a second."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.dir}/.enxame/state.db?mode=ro", uri=True)) as db:
+            rows = db.execute("SELECT verified FROM downloads WHERE NOT done").fetchall()
+        octets = rows[0][0] or b"" if rows else b""
+        return sum(octet.bit_count() for octet in octets) > len(self.recorded)
+
     def examine(self):
         """What the killed one left."""
         chunk_size, recorded = record_of(self.dir, self.scratch)
@@ -410,7 +417,8 @@ def kill_again_and_again(tracker, start_shell, tmp_path, kills, seed):
         stack.callback(inspector.ended.set)
         inspector.start()
         for number in range(kills):
-            rate = generator.choice((0.7, 2, 6)) * MIB / len(holders)
+            until_recorded = number % 3 == 2
+            rate = (0.7 if until_recorded else generator.choice((0.7, 2, 6))) * MIB / len(holders)
             for holder in holders:
                 holder.rate_bytes_s = int(rate)
             shell = victim.begin()
@@ -419,7 +427,8 @@ def kill_again_and_again(tracker, start_shell, tmp_path, kills, seed):
             else:
                 inspector.peer_id, inspector.life = shell.id, number
                 enough = generator.uniform(0, 2 * share_of_a_life)
-                wait_until(lambda enough=enough: victim.sent() >= enough or (victim.dir / "file").exists())
+                lived = victim.has_recorded if until_recorded else lambda enough=enough: victim.sent() >= enough
+                wait_until(lambda lived=lived: (victim.dir / "file").exists() or lived())
                 time.sleep(generator.uniform(0, 0.05))
             inspector.life = None
             shell.kill()
@@ -427,7 +436,7 @@ def kill_again_and_again(tracker, start_shell, tmp_path, kills, seed):
                 break
             victim.check()
             victim.examine()
-            if victim.recorded and number % 3 == 1:
+            if victim.recorded and until_recorded:
                 victim.forget(generator)
         lives = victim.lives
         for holder in holders:
