@@ -1,4 +1,4 @@
-/* What http_server.c, http_listen.c and http_reply.c share; for nobody else. */
+/* What http_server.c, http_listen.c, http_reply.c, http_flow.c and http_link.c share; for nobody else. */
 #ifndef ENXAME_HTTP_INTERNAL_H
 #define ENXAME_HTTP_INTERNAL_H
 
@@ -11,11 +11,28 @@
 
 #define REPLY_HEADERS_MAX 8u
 
-/* One TCP connection, from accept to close; in the server's list, guarded by its lock. */
-struct link {
-    struct link *previous, *next;
-    int fd;
-    uint64_t deadline_ms; /* 0: none, as while a handler works */
+/* One TCP connection: from accept to close in the server's list, and as long as anybody holds it. */
+struct http_link {
+    struct http_link *previous, *next; /* the list and the deadline are guarded by the server's lock */
+    uint64_t deadline_ms;              /* 0: none, as while a handler works */
+    atomic_uint holders;
+    atomic_uint_least64_t begun, answered; /* requests */
+    pthread_mutex_t lock;                  /* guards what follows */
+    int fd;                                /* -1: closed */
+    bool is_paced;
+};
+
+/* An answer whose bytes pass a valve; freed with its response. */
+struct http_flow {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct http_link *link;
+    struct http_valve valve;
+    struct http_stream stream;
+    struct http_flow *previous,
+        *next; /* the server's list of those that wait; guarded by its lock, as is what follows */
+    bool waits, go_on, broken;
+    uint64_t left_ms; /* of the deadline, which stands still meanwhile */
 };
 
 struct http_server {
@@ -32,8 +49,9 @@ struct http_server {
     pthread_cond_t changed;
     bool stopping;
     bool is_awaited; /* somebody waits until requests have ended */
-    struct link *links;
+    struct http_link *links;
     struct http_request *deferred;
+    struct http_flow *waiting;
     size_t active;        /* requests between begin() and completed() */
     size_t handling;      /* handlers that run now */
     size_t open_deferred; /* deferred requests that are not completed */
@@ -42,7 +60,8 @@ struct http_server {
 struct http_request {
     struct http_server *server;
     struct MHD_Connection *connection;
-    struct link *link;
+    struct http_link *link;
+    void *note;
     const struct http_route *route;
     struct address source;
     char captures[HTTP_CAPTURES_MAX][HTTP_CAPTURE_SIZE];
@@ -57,7 +76,8 @@ struct http_request {
 
     void (*sent)(void *context, bool whole); /* NULL: nobody wants to know */
     void *sent_context;
-    bool dispatched, is_deferred;
+    bool dispatched, was_deferred; /* by the handler that runs now, or ran last; its thread's own */
+    bool is_deferred;
     struct http_request *deferred_previous, *deferred_next;
     int status;
     uint64_t reply_length;
@@ -65,6 +85,13 @@ struct http_request {
     size_t header_count;
     char *headers[REPLY_HEADERS_MAX][2];
 };
+
+struct http_link *http_link_new(int fd); /* NULL: out of memory */
+/* The server's own hold ends. */
+void http_link_closed(struct http_link *link);
+
+/* The stream as a response; NULL: out of memory, all was released then. */
+struct MHD_Response *http_flow_response(struct http_request *request, const struct http_stream *stream);
 
 /* Listens on `address`, which gets the port that was taken; :: takes IPv4, too, and becomes 0.0.0.0 without IPv6. */
 enum err http_listen(struct address *address, int *ret_fd, struct why *why);

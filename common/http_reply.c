@@ -66,11 +66,6 @@ enum http_range http_request_range(const struct http_request *request, uint64_t 
     return http_parse_range(range, size, ret_first, ret_length);
 }
 
-int http_request_socket(const struct http_request *request)
-{
-    return request->link->fd;
-}
-
 void http_request_on_sent(struct http_request *request, void (*sent)(void *context, bool whole), void *context)
 {
     request->sent = sent;
@@ -83,6 +78,7 @@ void http_defer(struct http_request *request)
 {
     struct http_server *server = request->server;
 
+    request->was_deferred = true;
     MHD_suspend_connection(request->connection); /* before http_server_stop() can find and resume it */
     pthread_mutex_lock(&server->lock);
     request->is_deferred = true;
@@ -92,6 +88,42 @@ void http_defer(struct http_request *request)
     server->deferred = request;
     server->open_deferred++;
     pthread_mutex_unlock(&server->lock);
+}
+
+/* Off the list; the lock is held. */
+static void forget_deferred(struct http_request *request)
+{
+    if (request->deferred_next != NULL)
+        request->deferred_next->deferred_previous = request->deferred_previous;
+    if (request->deferred_previous != NULL)
+        request->deferred_previous->deferred_next = request->deferred_next;
+    else
+        request->server->deferred = request->deferred_next;
+    request->deferred_next = request->deferred_previous = NULL;
+}
+
+void http_retry(struct http_request *request)
+{
+    struct http_server *server = request->server;
+    struct MHD_Connection *connection = request->connection;
+
+    pthread_mutex_lock(&server->lock);
+    forget_deferred(request);
+    request->is_deferred = false;
+    request->dispatched = false;
+    server->open_deferred--;
+    pthread_mutex_unlock(&server->lock);
+    MHD_resume_connection(connection);
+}
+
+void http_request_set_note(struct http_request *request, void *note)
+{
+    request->note = note;
+}
+
+void *http_request_note(const struct http_request *request)
+{
+    return request->note;
 }
 
 /* Takes the response over; for a deferred request this wakes its connection, after which it may be gone. */
@@ -105,14 +137,8 @@ static void finish(struct http_request *request, int status, struct MHD_Response
     request->response = response;
     request->reply_length = length;
     is_deferred = request->is_deferred;
-    if (is_deferred) {
-        if (request->deferred_next != NULL)
-            request->deferred_next->deferred_previous = request->deferred_previous;
-        if (request->deferred_previous != NULL)
-            request->deferred_previous->deferred_next = request->deferred_next;
-        else
-            server->deferred = request->deferred_next;
-    }
+    if (is_deferred)
+        forget_deferred(request);
     pthread_mutex_unlock(&server->lock);
     if (is_deferred)
         MHD_resume_connection(request->connection);
@@ -235,12 +261,73 @@ static void add_disposition(struct http_request *request, const char *filename)
     http_reply_header(request, "Content-Disposition", text);
 }
 
-void http_reply_file(struct http_request *request, const struct http_file *file)
+/* ---- bodies ---- */
+
+void http_reply_stream(struct http_request *request, const struct http_stream *stream)
 {
-    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64(file->length, file->fd, file->offset);
+    struct MHD_Response *response = http_flow_response(request, stream);
 
     if (response == NULL) {
+        http_reply_problem(request, 500, "internal", "out of memory");
+        return;
+    }
+    (void)MHD_add_response_header(response, "Content-Type", stream->type);
+    finish(request, 200, response, stream->length);
+}
+
+/* A part of a file as a stream. */
+struct file_source {
+    int fd;
+    uint64_t offset;
+};
+
+static long read_file(void *context, uint64_t position, char *buffer, size_t capacity)
+{
+    const struct file_source *source = context;
+
+    return (long)pread(source->fd, buffer, capacity, (off_t)(source->offset + position));
+}
+
+static void release_file(void *context)
+{
+    struct file_source *source = context;
+
+    (void)close(source->fd);
+    free(source);
+}
+
+static struct MHD_Response *make_file_flow(struct http_request *request, const struct http_file *file)
+{
+    struct file_source *source = malloc(sizeof *source);
+    struct http_stream stream = {
+        .length = file->length, .context = source, .read = read_file, .release = release_file, .valve = file->valve};
+
+    if (source == NULL) {
         (void)close(file->fd);
+        file->valve->release(file->valve->context);
+        return NULL;
+    }
+    *source = (struct file_source){.fd = file->fd, .offset = file->offset};
+    return http_flow_response(request, &stream);
+}
+
+static struct MHD_Response *make_file(struct http_request *request, const struct http_file *file)
+{
+    struct MHD_Response *response;
+
+    if (file->valve != NULL)
+        return make_file_flow(request, file);
+    response = MHD_create_response_from_fd_at_offset64(file->length, file->fd, file->offset);
+    if (response == NULL)
+        (void)close(file->fd);
+    return response;
+}
+
+void http_reply_file(struct http_request *request, const struct http_file *file)
+{
+    struct MHD_Response *response = make_file(request, file);
+
+    if (response == NULL) {
         http_reply_problem(request, 500, "internal", "out of memory");
         return;
     }
@@ -254,44 +341,4 @@ void http_reply_file(struct http_request *request, const struct http_file *file)
     (void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
     (void)MHD_add_response_header(response, "Content-Security-Policy", "sandbox; default-src 'none'");
     finish(request, file->partial ? 206 : 200, response, file->length);
-}
-
-static ssize_t read_stream(void *context, uint64_t position, char *buffer, size_t capacity)
-{
-    const struct http_stream *stream = context;
-    long count;
-
-    if (position >= stream->length)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    if (capacity > stream->length - position)
-        capacity = (size_t)(stream->length - position);
-    count = stream->read(stream->context, position, buffer, capacity);
-    return count <= 0 ? MHD_CONTENT_READER_END_WITH_ERROR : count;
-}
-
-static void release_stream(void *context)
-{
-    struct http_stream *stream = context;
-
-    stream->release(stream->context);
-    free(stream);
-}
-
-void http_reply_stream(struct http_request *request, const struct http_stream *stream)
-{
-    struct http_stream *copy = malloc(sizeof *copy);
-    struct MHD_Response *response = NULL;
-
-    if (copy != NULL) {
-        *copy = *stream;
-        response = MHD_create_response_from_callback(stream->length, 64 * 1024, read_stream, copy, release_stream);
-    }
-    if (response == NULL) {
-        free(copy);
-        stream->release(stream->context);
-        http_reply_problem(request, 500, "internal", "out of memory");
-        return;
-    }
-    (void)MHD_add_response_header(response, "Content-Type", stream->type);
-    finish(request, 200, response, stream->length);
 }

@@ -2,8 +2,9 @@
  * A request's way, on one of libmicrohttpd's threads:
  *
  *   begin() --> receive() ... --> dispatch() --> the route's handler --> http_reply_*() --> queue() --> completed()
- *                                                     |                     ^
- *                                                     `--> http_defer() ----' (from another thread: resumes the connection)
+ *                                     ^                |                     ^
+ *                                     |                `--> http_defer() ----' (from another thread: resumes the connection)
+ *                                     `---- http_retry() -------'
  *
  * Errors found in begin() are kept in `refusal_*` and answered after the body was read and thrown away: an answer that is
  * sent while the client still writes would be lost to a connection reset.
@@ -26,7 +27,7 @@
 
 /* ---- deadlines ---- */
 
-static void set_deadline(struct http_server *server, struct link *link, uint64_t in_ms)
+static void set_deadline(struct http_server *server, struct http_link *link, uint64_t in_ms)
 {
     if (link == NULL)
         return;
@@ -43,7 +44,7 @@ static void *watch(void *context)
     while (!server->stopping) {
         uint64_t now = timing_now_ms();
 
-        for (struct link *link = server->links; link != NULL; link = link->next) {
+        for (struct http_link *link = server->links; link != NULL; link = link->next) {
             if (link->deadline_ms != 0 && link->deadline_ms <= now) {
                 /* Its thread sees the end of the stream, and closes. */
                 (void)shutdown(link->fd, SHUT_RDWR);
@@ -60,17 +61,16 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
                           enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = context;
-    struct link *link;
+    struct http_link *link;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         int one = 1;
 
-        link = calloc(1, sizeof *link);
+        link = info == NULL ? NULL : http_link_new(info->connect_fd);
         *socket_context = link;
-        if (link == NULL || info == NULL)
+        if (link == NULL)
             return; /* begin() closes a connection that has none */
-        link->fd = info->connect_fd;
         (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         link->deadline_ms = timing_now_ms() + server->options.request_deadline_ms;
         pthread_mutex_lock(&server->lock);
@@ -92,7 +92,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     else
         server->links = link->next;
     pthread_mutex_unlock(&server->lock);
-    free(link);
+    http_link_closed(link);
     *socket_context = NULL;
 }
 
@@ -232,10 +232,10 @@ static void merge_clock(struct http_request *request)
 static enum MHD_Result queue(struct http_request *request);
 
 /* Its link, and where it came from.  libmicrohttpd 1.0 answers each question in the same place: copy before the next. */
-static struct link *identify(struct MHD_Connection *connection, struct address *ret_source)
+static struct http_link *identify(struct MHD_Connection *connection, struct address *ret_source)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct link *link = info == NULL ? NULL : info->socket_context;
+    struct http_link *link = info == NULL ? NULL : info->socket_context;
 
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (info != NULL)
@@ -257,6 +257,7 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     request->server = server;
     request->connection = connection;
     request->started_us = timing_now_us();
+    (void)atomic_fetch_add(&request->link->begun, 1);
     *ret_request = request;
     pthread_mutex_lock(&server->lock);
     server->active++;
@@ -362,7 +363,6 @@ static enum MHD_Result queue(struct http_request *request)
 static bool handle(struct http_request *request)
 {
     struct http_server *server = request->server;
-    bool is_deferred;
 
     pthread_mutex_lock(&server->lock);
     if (server->stopping) {
@@ -372,14 +372,14 @@ static bool handle(struct http_request *request)
     }
     server->handling++;
     pthread_mutex_unlock(&server->lock);
+    request->was_deferred = false;
     request->route->handle(server->options.context, request);
     pthread_mutex_lock(&server->lock);
     server->handling--;
-    is_deferred = request->is_deferred;
     if (server->stopping)
         pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
-    return is_deferred;
+    return request->was_deferred;
 }
 
 static enum MHD_Result dispatch(struct http_request *request)
@@ -423,6 +423,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         server->options.observe(server->options.context, request->route, request->status,
                                 timing_now_us() - request->started_us,
                                 code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0);
+    (void)atomic_fetch_add(&request->link->answered, 1);
     if (request->sent != NULL)
         request->sent(request->sent_context, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     set_deadline(server, request->link, server->options.request_deadline_ms);
@@ -537,12 +538,9 @@ void http_server_drain(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
-/* libmicrohttpd aborts the process where a connection is still suspended when it stops. */
+/* Requests whose handlers are at an end may be answered by nobody else any more.  The lock is held, and given up meanwhile. */
 static void answer_deferred(struct http_server *server)
 {
-    uint64_t end;
-
-    pthread_mutex_lock(&server->lock);
     while (server->handling > 0 || server->deferred != NULL) {
         struct http_request *request = server->deferred;
 
@@ -555,9 +553,28 @@ static void answer_deferred(struct http_server *server)
         http_reply_problem(request, 503, "stopping", "the server stops");
         pthread_mutex_lock(&server->lock);
     }
+}
+
+/* libmicrohttpd aborts the process where a connection is still suspended when it stops. */
+static void end_waits(struct http_server *server)
+{
+    uint64_t end;
+
+    pthread_mutex_lock(&server->lock);
+    answer_deferred(server);
     end = timing_now_ms() + STOP_MS;
-    while (server->open_deferred > 0 && timing_now_ms() < end)
-        (void)timing_wait(&server->changed, &server->lock, 100);
+    while ((server->open_deferred > 0 || server->waiting != NULL) && timing_now_ms() < end) {
+        struct http_flow *flow = server->waiting;
+
+        if (flow == NULL) {
+            (void)timing_wait(&server->changed, &server->lock, 100);
+            continue;
+        }
+        flow->broken = true;
+        pthread_mutex_unlock(&server->lock);
+        http_flow_go_on(flow);
+        pthread_mutex_lock(&server->lock);
+    }
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -571,7 +588,7 @@ void http_server_stop(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
     if (server->watchdog_runs)
         (void)pthread_join(server->watchdog, NULL);
-    answer_deferred(server);
+    end_waits(server);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     (void)pthread_mutex_destroy(&server->lock);

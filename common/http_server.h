@@ -56,7 +56,10 @@ enum err http_server_start(const struct http_server_options *options, struct htt
 void http_server_address(const struct http_server *server, struct address *ret);
 /* Takes no new connections, and waits up to DRAIN_MS until requests under way are answered.  Then stop. */
 void http_server_drain(struct http_server *server);
-/* Ends all.  Requests still deferred are answered 503; nobody may reply to them any more.  NULL is harmless. */
+/*
+ * Ends all.  Requests still deferred are answered 503, answers that wait at a valve are broken off; nobody may reply to
+ * them or let them go on any more.  NULL is harmless.
+ */
 void http_server_stop(struct http_server *server);
 
 /* ---- the request; texts belong to it and last until the reply ---- */
@@ -78,8 +81,6 @@ bool http_request_is_head(const struct http_request *request);
 bool http_request_number(struct http_request *request, const char *name, uint64_t minimum, uint64_t maximum,
                          uint64_t fallback, uint64_t *ret);
 
-/* The connection's socket, for questions about it only; the request's own. */
-int http_request_socket(const struct http_request *request);
 /*
  * Calls back once, on a thread of the server, when the answer's last byte is in the socket's buffer (`whole`), or when the
  * connection broke before.  To be set before the reply.
@@ -90,6 +91,12 @@ void http_request_on_sent(struct http_request *request, void (*sent)(void *conte
 
 /* The reply will come later, perhaps from another thread. */
 void http_defer(struct http_request *request);
+
+/* Instead of a reply to a deferred request: its handler is called once more, on one of the server's threads. */
+void http_retry(struct http_request *request);
+/* What the handler is to find then; NULL until it was set. */
+void http_request_set_note(struct http_request *request, void *note);
+void *http_request_note(const struct http_request *request);
 
 /* Adds a header to the reply to come, at most 8; both texts are copied. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
@@ -115,15 +122,34 @@ enum http_range http_request_range(const struct http_request *request, uint64_t 
 enum http_range http_parse_range(const char *text, uint64_t size, uint64_t *ret_first, uint64_t *ret_length);
 
 /*
- * Sends `length` bytes at `offset` of `fd`, which now belongs to the server, with sendfile: 206 with Content-Range where
+ * A valve that the bytes of an answer have to pass, so that they go out no faster than its owner wants.  While they wait the
+ * connection is suspended, and its deadline stands still.
+ */
+struct http_flow; /* one such answer */
+struct http_valve {
+    void *context;
+    /*
+     * How many of `wanted` bytes may go now.  0: the answer waits; http_flow_go_on() must be called once, by any thread, even
+     * before this returns, and then it is asked again.
+     */
+    size_t (*pass)(void *context, struct http_flow *flow, size_t wanted);
+    void (*release)(void *context); /* the answer is over; once, also where it could not begin */
+};
+/* The flow may be gone when this returns. */
+void http_flow_go_on(struct http_flow *flow);
+
+/*
+ * Sends `length` bytes at `offset` of `fd`, which now belongs to the server, with sendfile where it
+ * passes no valve: 206 with Content-Range where
  * `partial`, else 200.  For both, the headers for bytes that a browser must not interpret are set.
  */
 struct http_file {
     int fd;
     uint64_t offset, length, size;
     bool partial;
-    const char *etag;     /* quoted; copied */
-    const char *filename; /* for Content-Disposition; copied; may be NULL */
+    const char *etag;               /* quoted; copied */
+    const char *filename;           /* for Content-Disposition; copied; may be NULL */
+    const struct http_valve *valve; /* copied; NULL: none */
 };
 void http_reply_file(struct http_request *request, const struct http_file *file);
 
@@ -137,7 +163,31 @@ struct http_stream {
     void *context;
     long (*read)(void *context, uint64_t position, char *buffer, size_t capacity);
     void (*release)(void *context);
+    const struct http_valve *valve; /* copied; NULL: none */
 };
 void http_reply_stream(struct http_request *request, const struct http_stream *stream);
+
+/* ---- what becomes of an answer's bytes: when libmicrohttpd is done with an answer, they may still be here ---- */
+
+/* A connection, as long as anybody holds it; any thread. */
+struct http_link;
+struct http_link *http_link_hold(struct http_request *request);
+void http_link_release(struct http_link *link); /* NULL is harmless */
+
+/* Cheap, whatever the connection is doing. */
+struct http_glance {
+    uint64_t begun, answered; /* its requests, counted; an answer may be at an end while its bytes are still here */
+    uint64_t queued_bytes;    /* written, and not arrived at the other side */
+};
+/* False where it is closed. */
+bool http_link_glance(struct http_link *link, struct http_glance *ret);
+/* Waits until no thread writes to it. */
+struct http_path {
+    uint64_t acked_bytes; /* that have arrived at the other side, since the connection began */
+    bool is_left;         /* the other side has closed it */
+};
+bool http_link_path(struct http_link *link, struct http_path *ret); /* as above */
+/* The kernel sends no more than this in a second from now on; 0: as fast as it can. */
+void http_link_pace(struct http_link *link, uint64_t bytes_s);
 
 #endif

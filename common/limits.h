@@ -72,8 +72,6 @@
 #define POLL_WAIT_MAX_MS 30000u
 #define POLLS_PER_ADDRESS_MAX 256u
 #define POLLS_MAX 4096u
-/* Answers of file bytes that wait for their turn: each holds a connection and a descriptor. */
-#define UPLOADS_WAITING_MAX 4096u
 /* Stopping: requests under way may take this long. */
 #define DRAIN_MS 5000u
 /* After that, the answers that tell of the end may take this long to go out. */
@@ -125,6 +123,9 @@
 #define JOB_CHOICES_MAX 10000u
 /* Batches that a peer sends at a time: each keeps the paths of its files in memory, a quarter of a MiB as a rule. */
 #define BATCHES_MAX 128u
+/* Requests for bytes of files that wait for their turn; each holds a connection. */
+#define UPLOADS_WAITING_MAX 4096u
+#define UPLOADS_WAITING_PER_ADDRESS_MAX 1024u
 /* Lines of one prompt command. */
 #define COMMAND_SIZE_MAX 8192u
 /* Rows of `stats`: more than a person compares; the one that got no new run for longest goes. */

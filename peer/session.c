@@ -56,7 +56,7 @@ bool session_share(struct session *session, const char *const *paths, size_t cou
 
 void session_limit_up(struct session *session, uint64_t bytes_s)
 {
-    rate_set(session->up, bytes_s, timing_now_us());
+    server_limit_up(session->server, bytes_s);
 }
 
 void session_limit_down(struct session *session, uint64_t bytes_s)

@@ -266,7 +266,7 @@ enum err server_start(const struct server_options *options, struct server **ret,
     if (server->served != NULL)
         err = polls_new(&server->polls);
     if (err == ERR_OK)
-        err = uploads_new(&server->uploads);
+        err = uploads_new(options->up, &server->uploads);
     if (err == ERR_OK)
         err = identity_random(&server->version, sizeof server->version);
     server->version &= UINT32_MAX;
@@ -289,6 +289,11 @@ void server_set_downloads(struct server *server, struct downloads *downloads)
     (void)pthread_rwlock_unlock(&server->lock);
 }
 
+void server_limit_up(struct server *server, uint64_t bytes_s)
+{
+    uploads_set_limit(server->uploads, bytes_s);
+}
+
 void server_address(const struct server *server, struct address *ret)
 {
     http_server_address(server->http, ret);
@@ -299,13 +304,14 @@ void server_stop(struct server *server)
     if (server == NULL)
         return;
     polls_stop(server->polls); /* they would hold up the draining */
-    uploads_stop(server->uploads);
-    if (server->http != NULL) {
+    uploads_close(server->uploads);
+    if (server->http != NULL)
         http_server_drain(server->http);
+    uploads_stop(server->uploads);
+    if (server->http != NULL)
         http_server_stop(server->http);
-    }
-    polls_free(server->polls);
     uploads_free(server->uploads);
+    polls_free(server->polls);
     served_free(server->served);
     (void)pthread_rwlock_destroy(&server->lock);
     free(server);

@@ -15,7 +15,7 @@ struct server_options {
     struct state *state;
     struct library *library;
     struct lamport *clock;
-    struct rate *up, *down; /* shown by /v1/status and /metrics */
+    struct rate *up, *down; /* of what is sent; of what is received, shown only */
     const char *const *allow_hosts;
     size_t allow_host_count;
 };
@@ -24,6 +24,8 @@ struct server_options {
 enum err server_start(const struct server_options *options, struct server **ret, struct why *why);
 /* Unfinished downloads are served from now on; NULL: no longer, and none is in use when it returns. */
 void server_set_downloads(struct server *server, struct downloads *downloads);
+/* Of all uploads together; 0: unlimited. */
+void server_limit_up(struct server *server, uint64_t bytes_s);
 void server_address(const struct server *server, struct address *ret);
 /* Answers what is under way, then ends.  NULL is harmless. */
 void server_stop(struct server *server);

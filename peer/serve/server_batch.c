@@ -94,6 +94,16 @@ static long batch_read(void *context, uint64_t position, char *buffer, size_t ca
 
 /* ---- the request ---- */
 
+/* How much it is at most. */
+static uint64_t estimate(const struct batch *batch)
+{
+    uint64_t length = 0;
+    for (size_t i = 0; i < batch->contents.count; i++)
+        if (batch->contents.items[i].size <= BATCH_CONTENT_MAX)
+            length += batch->contents.items[i].size;
+    return length;
+}
+
 /* Finds the files; the length of the stream. */
 static uint64_t locate(struct batch *batch)
 {
@@ -140,9 +150,15 @@ void server_batch(void *context, struct http_request *request)
         batch_free(batch);
         return;
     }
-    http_reply_stream(request, &(struct http_stream){.type = "application/octet-stream",
-                                                     .length = locate(batch),
-                                                     .context = batch,
-                                                     .read = batch_read,
-                                                     .release = batch_free});
+    struct upload *upload;
+    if (!uploads_enter(server->uploads, request, estimate(batch), &upload)) {
+        batch_free(batch);
+        return;
+    }
+    struct http_stream stream = {.type = "application/octet-stream",
+                                 .length = locate(batch),
+                                 .context = batch,
+                                 .read = batch_read,
+                                 .release = batch_free};
+    uploads_reply_stream(server->uploads, upload, request, &stream);
 }

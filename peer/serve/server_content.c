@@ -88,6 +88,7 @@ void server_data(void *context, struct http_request *request)
     struct content content;
     struct http_file file = {.fd = -1};
     struct part_file *part = NULL;
+    struct upload *upload = NULL;
     char etag[HASH_HEX + 24], range[48], *name = NULL;
     enum http_range kind;
     enum err err;
@@ -97,13 +98,16 @@ void server_data(void *context, struct http_request *request)
         return;
     make_etag(&content, etag);
     kind = http_request_range(request, content.size, etag, &file.offset, &file.length);
+    /* Before all else: who has to wait costs nothing meanwhile. */
+    if (kind != HTTP_RANGE_UNSATISFIABLE && !uploads_enter(server->uploads, request, file.length, &upload))
+        return;
     part = server_part(server, &content);
     held = part != NULL && kind == HTTP_RANGE_PART && part_file_has_range(part, file.offset, file.length);
     /* What an unfinished download holds is served without a look into the library. */
     err = held ? ERR_OK : library_open(server->options.library, &content, &file.fd, &name);
     if (err != ERR_OK && part == NULL) {
         reply_unopened(request, err);
-        return;
+        goto out;
     }
     if (kind == HTTP_RANGE_UNSATISFIABLE) {
         (void)snprintf(range, sizeof range, "bytes */%llu", (unsigned long long)content.size);
@@ -126,9 +130,11 @@ void server_data(void *context, struct http_request *request)
     file.partial = kind == HTTP_RANGE_PART;
     file.etag = etag;
     file.filename = name;
-    uploads_reply(server->uploads, request, &file);
+    uploads_reply_file(server->uploads, upload, request, &file);
+    upload = NULL;
     file.fd = -1;
 out:
+    uploads_leave(server->uploads, upload);
     if (file.fd >= 0)
         (void)close(file.fd);
     part_file_release(part);
@@ -218,7 +224,7 @@ void server_have(void *context, struct http_request *request)
 /* ---- POST /v1/files/{root}/any ---- */
 
 static void reply_any(struct server *server, struct http_request *request, const struct content *content,
-                      const struct any_request *any)
+                      const struct any_request *any, struct upload *upload)
 {
     struct http_file file = {.fd = -1, .size = content->size, .partial = true};
     struct part_file *part = NULL;
@@ -249,9 +255,11 @@ static void reply_any(struct server *server, struct http_request *request, const
         file.length =
             (count - 1) * any->chunk_size + merkle_chunk_length(content->size, any->chunk_size, index + count - 1);
         file.etag = etag;
-        uploads_reply(server->uploads, request, &file);
+        uploads_reply_file(server->uploads, upload, request, &file);
+        upload = NULL;
         file.fd = -1;
     }
+    uploads_leave(server->uploads, upload);
     if (file.fd >= 0)
         (void)close(file.fd);
     bitmap_free(&held);
@@ -263,6 +271,7 @@ void server_any(void *context, struct http_request *request)
     struct server *server = context;
     struct content content;
     struct any_request any;
+    struct upload *upload;
     struct why why;
     size_t length;
     const char *body = http_request_body(request, &length);
@@ -274,6 +283,8 @@ void server_any(void *context, struct http_request *request)
         return;
     }
     content.size = any.size;
-    reply_any(server, request, &content, &any);
+    length = any.count < any.size / any.chunk_size ? any.count * any.chunk_size : any.size;
+    if (uploads_enter(server->uploads, request, length, &upload))
+        reply_any(server, request, &content, &any, upload);
     any_request_free(&any);
 }

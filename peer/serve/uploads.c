@@ -1,209 +1,364 @@
-#include "uploads.h"
+/* Who goes on, and who waits. */
+#include "uploads_internal.h"
 
 #include "limits.h"
 #include "timing.h"
-#include "upload_policy.h"
+#include "upload_pace.h"
 
-#include <linux/sockios.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-/* Answers whose way is followed; with more on their way than that nobody needs to wait for them. */
-#define FLIGHTS_MAX 64u
-/* A client that takes nothing holds up others no longer than this. */
-#define FLIGHT_MAX_MS 1000u
+/* An answer that has been under way for so long is slow; its socket is asked about it now and then. */
+#define SLOW_MS 20u
+#define ASK_MS 10u
+/* How long what has left is gathered for a sample of the speed. */
 #define SAMPLE_US 10000u
+/* While anybody waits. */
+#define LOOK_MAX_MS 100u
 
-/* An answer that waits for its turn. */
-struct waiting {
-    struct waiting *next;
-    struct http_request *request;
-    struct address client;
-    struct http_file file;
-    char *etag, *filename;
-};
+/* ---- guests ---- */
 
-/* An answer on its way. */
-struct flight {
-    struct uploads *uploads;
-    bool is_used;
-    bool is_queued; /* the HTTP server has given all of it to the socket, and forgotten the request */
-    bool is_broken; /* the connection ended before */
-    bool is_stale;  /* it takes too long to hold up others */
-    int fd;         /* the socket's */
-    uint64_t bytes, left, since_ms;
-};
-
-struct uploads {
-    pthread_t thread;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
-    bool stopping;
-    struct waiting *first, **last;
-    size_t waiting;
-    struct flight flights[FLIGHTS_MAX];
-    struct upload_clients clients;
-    uint64_t speed_bytes_s;     /* of the line, as seen while somebody waited */
-    uint64_t measured_us, gone; /* since when it is measured, and what went out since; 0: nobody waits */
-};
-
-/* ---- what is on its way; the lock is held ---- */
-
-static void forget(struct flight *flight)
+/* It has one upload more. */
+static struct guest *greet(struct uploads *uploads, const struct address *host)
 {
-    if (flight->fd >= 0)
-        (void)close(flight->fd);
-    *flight = (struct flight){.uploads = flight->uploads, .fd = -1};
-}
+    struct guest *guest = uploads->guests;
 
-/* Whether the other side broke it off: what it did not take stays counted by the socket for ever. */
-static bool is_reset(int fd)
-{
-    struct pollfd ask = {.fd = fd};
-
-    return poll(&ask, 1, 0) > 0 && (ask.revents & (POLLERR | POLLHUP)) != 0;
-}
-
-/* Looks how much of each answer the other side has; returns how many bytes went out since the last look. */
-static uint64_t look(struct uploads *uploads, uint64_t now_ms)
-{
-    uint64_t gone = 0;
-
-    for (size_t i = 0; i < FLIGHTS_MAX; i++) {
-        struct flight *flight = &uploads->flights[i];
-        int left = 0;
-
-        if (!flight->is_used)
-            continue;
-        if (flight->is_queued && ioctl(flight->fd, SIOCOUTQ, &left) == 0 && (uint64_t)left < flight->left) {
-            gone += flight->left - (uint64_t)left;
-            flight->left = (uint64_t)left;
-        }
-        flight->is_stale = flight->is_stale || now_ms - flight->since_ms >= FLIGHT_MAX_MS;
-        if (flight->is_broken || (flight->is_queued && (left == 0 || flight->is_stale || is_reset(flight->fd))))
-            forget(flight);
+    while (guest != NULL && !address_same_host(&guest->host, host))
+        guest = guest->next;
+    if (guest == NULL) {
+        guest = calloc(1, sizeof *guest);
+        if (guest == NULL)
+            return NULL;
+        guest->host = *host;
+        guest->next = uploads->guests;
+        uploads->guests = guest;
     }
-    return gone;
+    guest->uploads++;
+    return guest;
 }
 
-static struct upload_load load_of(const struct uploads *uploads)
+static void take_leave(struct uploads *uploads, struct guest *guest)
 {
-    struct upload_load load = {.waiting = uploads->waiting};
+    struct guest **link = &uploads->guests;
 
-    for (size_t i = 0; i < FLIGHTS_MAX; i++) {
-        if (!uploads->flights[i].is_used || uploads->flights[i].is_stale)
-            continue;
-        load.flying++;
-        load.flying_bytes += uploads->flights[i].left;
-    }
-    return load;
+    if (--guest->uploads > 0)
+        return;
+    while (*link != guest)
+        link = &(*link)->next;
+    *link = guest->next;
+    free(guest);
 }
 
-static void measure(struct uploads *uploads)
+void uploads_count(struct upload *upload, uint64_t bytes, uint64_t now_ms)
+{
+    /* Who fetches a whole file of many gigabytes does not come last for the rest of the day. */
+    upload_count(&upload->uploads->clients, &upload->guest->host, bytes < CHUNK_SIZE_MAX ? bytes : CHUNK_SIZE_MAX,
+                 now_ms);
+}
+
+/* ---- what is under way ---- */
+
+/* What goes out as a whole is counted and paid for now, the rest piece by piece. */
+static void put_under_way(struct uploads *uploads, struct upload *upload, uint64_t now_ms)
+{
+    uint64_t limit = rate_get(uploads->rate);
+    bool whole = limit == 0 || upload->length <= upload_whole_max(limit);
+
+    if (whole)
+        uploads_count(upload, upload->length, now_ms);
+    if (whole && limit > 0) {
+        upload->paid = upload->length;
+        (void)rate_take(uploads->rate, upload->paid, timing_now_us());
+    }
+    upload->state = UPLOAD_ADMITTED;
+    upload->admitted_ms = upload->moved_ms = now_ms;
+    upload->left = upload->length;
+    upload->previous = NULL;
+    upload->next = uploads->under_way;
+    if (upload->next != NULL)
+        upload->next->previous = upload;
+    uploads->under_way = upload;
+    uploads->load.flying++;
+    uploads->load.flying_bytes += upload->length;
+}
+
+static void upload_free(struct upload *upload)
+{
+    if (upload->is_paced)
+        http_link_pace(upload->link, 0);
+    http_link_release(upload->link);
+    take_leave(upload->uploads, upload->guest);
+    free(upload);
+}
+
+/* Off the list, and freed. */
+static void forget(struct upload *upload)
+{
+    if (upload->next != NULL)
+        upload->next->previous = upload->previous;
+    if (upload->previous != NULL)
+        upload->previous->next = upload->next;
+    else
+        upload->uploads->under_way = upload->next;
+    upload_free(upload);
+}
+
+/*
+ * What is left of an answer while libmicrohttpd writes it.  The socket knows, but to ask it waits for whoever writes: that
+ * pays for slow ones only.
+ */
+static uint64_t left_meanwhile(struct upload *upload, uint64_t now_ms)
+{
+    struct http_path path;
+
+    if (now_ms - upload->admitted_ms < SLOW_MS || now_ms - upload->asked_ms < ASK_MS)
+        return upload->left;
+    upload->asked_ms = now_ms;
+    if (!http_link_path(upload->link, &path) || path.acked_bytes <= upload->start)
+        return upload->left;
+    return path.acked_bytes - upload->start < upload->length ? upload->length - (path.acked_bytes - upload->start) : 0;
+}
+
+/* How far it has come: false where it is over. */
+static bool look_at(struct upload *upload, uint64_t now_ms)
+{
+    struct http_glance glance;
+    bool answered;
+
+    if (!http_link_glance(upload->link, &glance))
+        return false;
+    if (upload->state != UPLOAD_SENDING)
+        return true;
+    answered = glance.answered >= upload->request_number;
+    if (glance.queued_bytes != upload->queued || upload->flow != NULL)
+        upload->moved_ms = now_ms; /* the latter waits for us */
+    upload->queued = glance.queued_bytes;
+    upload->left = answered ? glance.queued_bytes : left_meanwhile(upload, now_ms);
+    /* Whoever asks for more has got this one. */
+    return glance.begun == upload->request_number && !(answered && glance.queued_bytes <= UPLOAD_REST);
+}
+
+static void add_to_load(struct uploads *uploads, struct upload *upload, uint64_t now_ms)
+{
+    struct upload_view view = {.left_bytes = upload->left,
+                               .age_ms = now_ms - upload->admitted_ms,
+                               .idle_ms = now_ms - upload->moved_ms,
+                               .length = upload->length,
+                               .limit_bytes_s = rate_get(uploads->rate)};
+
+    if (upload_is_stuck(&view))
+        upload->guest->is_stuck = true;
+    if (!upload_counts(&view))
+        return;
+    uploads->load.flying++;
+    uploads->load.flying_bytes += upload->left;
+}
+
+/* What the line carries shows only while somebody waits. */
+static void measure(struct uploads *uploads, uint64_t gone)
 {
     uint64_t now_us = timing_now_us();
 
-    uploads->gone += look(uploads, now_us / 1000);
-    if (uploads->measured_us == 0) {
-        uploads->measured_us = now_us;
+    if (uploads->load.waiting == 0 || uploads->measured_us == 0) {
+        uploads->measured_us = uploads->load.waiting == 0 ? 0 : now_us;
         uploads->gone = 0;
+        return;
     }
+    uploads->gone += gone;
     if (now_us - uploads->measured_us < SAMPLE_US)
         return;
     uploads->speed_bytes_s =
         upload_speed(uploads->speed_bytes_s, uploads->gone * 1000000 / (now_us - uploads->measured_us),
-                     load_of(uploads).flying_bytes > 0);
+                     uploads->load.flying_bytes > 0);
     uploads->measured_us = now_us;
     uploads->gone = 0;
 }
 
-static bool has_room(const struct uploads *uploads, uint64_t bytes)
+void uploads_look(struct uploads *uploads, uint64_t now_ms)
 {
-    struct upload_load load = load_of(uploads);
+    struct upload *next;
+    uint64_t gone = 0;
 
-    return upload_has_room(uploads->speed_bytes_s, &load, bytes);
+    for (struct guest *guest = uploads->guests; guest != NULL; guest = guest->next)
+        guest->is_stuck = false;
+    uploads->load.flying = 0;
+    uploads->load.flying_bytes = 0;
+    for (struct upload *upload = uploads->under_way; upload != NULL; upload = next) {
+        uint64_t before = upload->left;
+        bool goes_on = look_at(upload, now_ms);
+
+        next = upload->next;
+        if (!goes_on)
+            upload->left = 0;
+        gone += before > upload->left ? before - upload->left : 0;
+        if (goes_on)
+            add_to_load(uploads, upload, now_ms);
+        else if (!upload->in_pieces || upload->is_over)
+            forget(upload);
+    }
+    measure(uploads, gone);
+    uploads->looked_ms = now_ms;
 }
 
-/* On a thread of the HTTP server: all is in the socket's buffer, or the connection broke. */
-static void on_sent(void *context, bool whole)
+/* Whether one more of so many bytes may be let in; looks again where it would not be, and the last look is old. */
+static bool has_room(struct uploads *uploads, uint64_t bytes, uint64_t now_ms)
 {
-    struct flight *flight = context;
-    struct uploads *uploads = flight->uploads;
-
-    pthread_mutex_lock(&uploads->lock);
-    flight->is_queued = whole;
-    flight->is_broken = !whole;
-    if (uploads->first != NULL)
-        pthread_cond_signal(&uploads->changed);
-    pthread_mutex_unlock(&uploads->lock);
+    if (upload_has_room(uploads->speed_bytes_s, &uploads->load, bytes))
+        return true;
+    if (now_ms == uploads->looked_ms)
+        return false;
+    uploads_look(uploads, now_ms);
+    return upload_has_room(uploads->speed_bytes_s, &uploads->load, bytes);
 }
 
-/* From now on the answer counts; NULL: it is not followed. */
-static void take_off(struct uploads *uploads, struct http_request *request, uint64_t bytes)
+/* ---- the line ---- */
+
+void uploads_join_line(struct uploads *uploads, struct upload *upload)
 {
-    uint64_t now_ms = timing_now_ms();
+    if (upload->state == UPLOAD_WAITING) {
+        uploads->load.waiting++;
+        upload->guest->waiting++;
+    } else {
+        uploads->pieces++;
+    }
+    upload->behind = NULL;
+    *uploads->line_end = upload;
+    uploads->line_end = &upload->behind;
+    pthread_cond_signal(&uploads->changed);
+}
 
-    upload_count(&uploads->clients, http_request_source(request), bytes, now_ms);
-    for (size_t i = 0; i < FLIGHTS_MAX; i++) {
-        struct flight *flight = &uploads->flights[i];
+static void leave_line(struct uploads *uploads, struct upload **link)
+{
+    struct upload *upload = *link;
 
-        if (flight->is_used)
-            continue;
-        flight->fd = dup(http_request_socket(request));
-        if (flight->fd < 0)
-            return;
-        flight->is_used = true;
-        flight->bytes = flight->left = bytes;
-        flight->since_ms = now_ms;
-        http_request_on_sent(request, on_sent, flight);
-        return;
+    *link = upload->behind;
+    if (*link == NULL)
+        uploads->line_end = link;
+    if (upload->state == UPLOAD_WAITING) {
+        uploads->load.waiting--;
+        upload->guest->waiting--;
+    } else {
+        uploads->pieces--;
     }
 }
 
-/* ---- turns ---- */
-
-/* Of the clients that wait the least served one's first request; the lock is held, and somebody waits. */
-static struct waiting **find_next(struct uploads *uploads)
+static bool goes_before(const struct guest *one, const struct guest *other)
 {
-    struct waiting **best = &uploads->first;
-    uint64_t least = UINT64_MAX, now_ms = timing_now_ms();
+    if (one->is_stuck != other->is_stuck)
+        return other->is_stuck;
+    return one->served < other->served;
+}
 
-    for (struct waiting **link = &uploads->first; *link != NULL; link = &(*link)->next) {
-        uint64_t served = upload_served(&uploads->clients, &(*link)->client, now_ms);
+/* Where in the line the next one stands that may go on now; NULL: none may.  Of one guest the first comes first. */
+static struct upload **choose(struct uploads *uploads, uint64_t now_ms)
+{
+    struct upload **best = NULL;
+    bool room = uploads->load.waiting > 0 && has_room(uploads, uploads->line->length, now_ms);
 
-        if (served < least) {
-            least = served;
+    if (!room && uploads->pieces == 0)
+        return NULL;
+    for (struct guest *guest = uploads->guests; guest != NULL; guest = guest->next)
+        guest->served = upload_served(&uploads->clients, &guest->host, now_ms);
+    for (struct upload **link = &uploads->line; *link != NULL; link = &(*link)->behind) {
+        if (((*link)->state == UPLOAD_SENDING || room) && (best == NULL || goes_before((*link)->guest, (*best)->guest)))
             best = link;
-        }
     }
     return best;
 }
 
-static void waiting_free(struct waiting *waiting)
+/* A client that closed its connection wants no answer; nobody else looks while the connection is suspended. */
+static bool is_gone(struct upload *upload)
 {
-    free(waiting->etag);
-    free(waiting->filename);
-    free(waiting);
+    struct http_path path;
+
+    return !http_link_path(upload->link, &path) || path.is_left;
 }
 
-/* Answers the next one; the lock is held, and let go of meanwhile. */
-static void serve_next(struct uploads *uploads)
+/* Lets one go on, or finds that it is gone. */
+static void let_go(struct uploads *uploads, struct upload *upload, uint64_t now_ms)
 {
-    struct waiting **link = find_next(uploads), *waiting = *link;
+    if (upload->state == UPLOAD_SENDING) {
+        upload->piece = upload->wanted;
+        (void)rate_take(uploads->rate, upload->piece, timing_now_us());
+        uploads_count(upload, upload->piece, now_ms);
+    } else if (!is_gone(upload)) {
+        put_under_way(uploads, upload, now_ms);
+    }
+}
 
-    if (waiting == NULL)
-        return; /* never, as somebody waits; analysers do not see that */
-    *link = waiting->next;
-    if (*link == NULL)
-        uploads->last = link;
-    uploads->waiting--;
-    take_off(uploads, waiting->request, waiting->file.length);
-    pthread_mutex_unlock(&uploads->lock);
-    http_reply_file(waiting->request, &waiting->file);
-    waiting_free(waiting);
+/* Who is to be told, linked by `behind`; of those that go on no longer, the state is still UPLOAD_WAITING. */
+static struct upload *take_ready(struct uploads *uploads, uint64_t now_ms)
+{
+    struct upload *ready = NULL, **ready_end = &ready, **link = &uploads->line;
+
+    while (uploads->closing && *link != NULL) {
+        struct upload *upload = *link;
+
+        if (upload->state != UPLOAD_WAITING) {
+            link = &upload->behind;
+            continue;
+        }
+        leave_line(uploads, link);
+        *ready_end = upload;
+        ready_end = &upload->behind;
+    }
+    if (now_ms - uploads->looked_ms >= LOOK_MAX_MS)
+        uploads_look(uploads, now_ms);
+    while (rate_debt_us(uploads->rate, timing_now_us()) == 0 && (link = choose(uploads, now_ms)) != NULL) {
+        struct upload *upload = *link;
+
+        leave_line(uploads, link);
+        let_go(uploads, upload, now_ms);
+        *ready_end = upload;
+        ready_end = &upload->behind;
+    }
+    *ready_end = NULL;
+    return ready;
+}
+
+static void refuse(struct http_request *request, bool closing)
+{
+    http_reply_header(request, "Retry-After", "1");
+    if (closing)
+        http_reply_problem(request, 503, "stopping", "the server stops");
+    else
+        http_reply_problem(request, 503, "busy", "too many wait for their turn; try again");
+}
+
+static void turn_away(struct uploads *uploads, struct upload *upload)
+{
+    struct http_request *request = upload->request;
+    bool closing;
+
     pthread_mutex_lock(&uploads->lock);
+    upload_free(upload);
+    closing = uploads->closing;
+    pthread_mutex_unlock(&uploads->lock);
+    refuse(request, closing);
+}
+
+/* Without the lock: libmicrohttpd has its own. */
+static void tell(struct uploads *uploads, struct upload *ready)
+{
+    while (ready != NULL) {
+        struct upload *upload = ready;
+
+        ready = upload->behind;
+        if (upload->state == UPLOAD_WAITING) {
+            turn_away(uploads, upload);
+        } else if (upload->state == UPLOAD_SENDING) {
+            http_flow_go_on(upload->flow);
+        } else {
+            http_request_set_note(upload->request, upload);
+            http_retry(upload->request);
+        }
+    }
+}
+
+static uint64_t next_look_ms(struct uploads *uploads)
+{
+    uint64_t debt_ms = (rate_debt_us(uploads->rate, timing_now_us()) + 999) / 1000;
+
+    if (debt_ms == 0)
+        return upload_pause_ms(uploads->speed_bytes_s, uploads->load.flying_bytes / 2);
+    return debt_ms < LOOK_MAX_MS ? debt_ms : LOOK_MAX_MS;
 }
 
 static void *run(void *context)
@@ -211,35 +366,106 @@ static void *run(void *context)
     struct uploads *uploads = context;
 
     pthread_mutex_lock(&uploads->lock);
-    while (!uploads->stopping || uploads->first != NULL) {
-        if (uploads->first == NULL) {
-            uploads->measured_us = 0;
+    while (!uploads->stopping) {
+        struct upload *ready = uploads->line == NULL ? NULL : take_ready(uploads, timing_now_ms());
+
+        if (ready != NULL) {
+            pthread_mutex_unlock(&uploads->lock);
+            tell(uploads, ready);
+            pthread_mutex_lock(&uploads->lock);
+        } else if (uploads->line == NULL) {
             pthread_cond_wait(&uploads->changed, &uploads->lock);
-            continue;
+        } else {
+            (void)timing_wait(&uploads->changed, &uploads->lock, next_look_ms(uploads));
         }
-        measure(uploads);
-        if (uploads->stopping || has_room(uploads, uploads->first->file.length)) {
-            serve_next(uploads);
-            continue;
-        }
-        (void)timing_wait(&uploads->changed, &uploads->lock,
-                          upload_pause_ms(uploads->speed_bytes_s, load_of(uploads).flying_bytes / 2));
     }
     pthread_mutex_unlock(&uploads->lock);
     return NULL;
 }
 
-/* ---- the outside ---- */
+/* ---- what handlers ask ---- */
 
-enum err uploads_new(struct uploads **ret)
+/* Lets it in or into the line; false: it was neither.  The lock is held. */
+static bool enter(struct uploads *uploads, struct upload *upload, uint64_t now_ms)
+{
+    bool at_once = uploads->line == NULL || (rate_get(uploads->rate) == 0 && uploads->load.waiting == 0);
+
+    if (at_once && rate_debt_us(uploads->rate, timing_now_us()) == 0 && has_room(uploads, upload->length, now_ms)) {
+        put_under_way(uploads, upload, now_ms);
+        return true;
+    }
+    if (uploads->closing || uploads->load.waiting >= UPLOADS_WAITING_MAX ||
+        upload->guest->waiting >= UPLOADS_WAITING_PER_ADDRESS_MAX)
+        return false;
+    http_defer(upload->request);
+    uploads_join_line(uploads, upload);
+    return true;
+}
+
+/* NULL: out of memory. */
+static struct upload *make_upload(struct uploads *uploads, struct http_request *request, uint64_t bytes)
+{
+    struct upload *upload = calloc(1, sizeof *upload);
+
+    if (upload == NULL)
+        return NULL;
+    upload->uploads = uploads;
+    upload->request = request;
+    upload->length = bytes;
+    upload->guest = greet(uploads, http_request_source(request));
+    if (upload->guest != NULL) {
+        upload->link = http_link_hold(request);
+        return upload;
+    }
+    free(upload);
+    return NULL;
+}
+
+bool uploads_enter(struct uploads *uploads, struct http_request *request, uint64_t bytes, struct upload **ret)
+{
+    struct upload *upload = http_request_note(request);
+    bool entered, goes_on, closing;
+
+    http_request_set_note(request, NULL);
+    *ret = upload;
+    if (upload != NULL || http_request_is_head(request) || (bytes <= UPLOAD_SMALL && rate_get(uploads->rate) == 0))
+        return true;
+    pthread_mutex_lock(&uploads->lock);
+    upload = make_upload(uploads, request, bytes);
+    entered = upload == NULL || enter(uploads, upload, timing_now_ms()); /* without memory it goes uncounted */
+    goes_on = upload == NULL || upload->state == UPLOAD_ADMITTED;
+    closing = uploads->closing;
+    if (!entered)
+        upload_free(upload);
+    pthread_mutex_unlock(&uploads->lock);
+    if (!entered)
+        refuse(request, closing);
+    else if (goes_on)
+        *ret = upload;
+    return entered && goes_on;
+}
+
+void uploads_leave(struct uploads *uploads, struct upload *upload)
+{
+    if (upload == NULL)
+        return;
+    pthread_mutex_lock(&uploads->lock);
+    if (upload->paid > 0)
+        rate_give_back(uploads->rate, upload->paid, timing_now_us());
+    forget(upload);
+    pthread_mutex_unlock(&uploads->lock);
+}
+
+/* ---- life ---- */
+
+enum err uploads_new(struct rate *rate, struct uploads **ret)
 {
     struct uploads *uploads = calloc(1, sizeof *uploads);
 
     if (uploads == NULL)
         return ERR_NOMEM;
-    uploads->last = &uploads->first;
-    for (size_t i = 0; i < FLIGHTS_MAX; i++)
-        uploads->flights[i] = (struct flight){.uploads = uploads, .fd = -1};
+    uploads->rate = rate;
+    uploads->line_end = &uploads->line;
     (void)pthread_mutex_init(&uploads->lock, NULL);
     (void)timing_condition_init(&uploads->changed);
     if (pthread_create(&uploads->thread, NULL, run, uploads) != 0) {
@@ -250,70 +476,40 @@ enum err uploads_new(struct uploads **ret)
     return ERR_OK;
 }
 
+void uploads_close(struct uploads *uploads)
+{
+    if (uploads == NULL)
+        return;
+    pthread_mutex_lock(&uploads->lock);
+    uploads->closing = true;
+    pthread_cond_signal(&uploads->changed);
+    pthread_mutex_unlock(&uploads->lock);
+}
+
 void uploads_stop(struct uploads *uploads)
 {
     if (uploads == NULL)
         return;
     pthread_mutex_lock(&uploads->lock);
-    uploads->stopping = true;
-    pthread_cond_broadcast(&uploads->changed);
+    uploads->stopping = uploads->closing = true;
+    pthread_cond_signal(&uploads->changed);
     pthread_mutex_unlock(&uploads->lock);
     (void)pthread_join(uploads->thread, NULL);
 }
 
 void uploads_free(struct uploads *uploads)
 {
+    struct upload *upload;
+
     if (uploads == NULL)
         return;
-    for (size_t i = 0; i < FLIGHTS_MAX; i++)
-        forget(&uploads->flights[i]);
+    while (uploads->under_way != NULL)
+        forget(uploads->under_way);
+    while ((upload = uploads->line) != NULL) {
+        uploads->line = upload->behind;
+        upload_free(upload);
+    }
     (void)pthread_mutex_destroy(&uploads->lock);
     (void)pthread_cond_destroy(&uploads->changed);
     free(uploads);
-}
-
-/* Puts it at the end of the line; false where it cannot wait.  The lock is held. */
-static bool join(struct uploads *uploads, struct http_request *request, const struct http_file *file)
-{
-    struct waiting *waiting = uploads->waiting < UPLOADS_WAITING_MAX ? calloc(1, sizeof *waiting) : NULL;
-
-    if (waiting == NULL)
-        return false;
-    *waiting = (struct waiting){.request = request, .client = *http_request_source(request), .file = *file};
-    waiting->etag = file->etag == NULL ? NULL : strdup(file->etag);
-    waiting->filename = file->filename == NULL ? NULL : strdup(file->filename);
-    if ((file->etag != NULL && waiting->etag == NULL) || (file->filename != NULL && waiting->filename == NULL)) {
-        waiting_free(waiting);
-        return false;
-    }
-    waiting->file.etag = waiting->etag;
-    waiting->file.filename = waiting->filename;
-    http_defer(request);
-    *uploads->last = waiting;
-    uploads->last = &waiting->next;
-    uploads->waiting++;
-    pthread_cond_signal(&uploads->changed);
-    return true;
-}
-
-void uploads_reply(struct uploads *uploads, struct http_request *request, const struct http_file *file)
-{
-    bool now, waits = false;
-
-    pthread_mutex_lock(&uploads->lock);
-    if (uploads->first == NULL && !uploads->stopping && !has_room(uploads, file->length))
-        (void)look(uploads, timing_now_ms());
-    now = uploads->stopping || (uploads->first == NULL && has_room(uploads, file->length));
-    if (now)
-        take_off(uploads, request, file->length);
-    else
-        waits = join(uploads, request, file);
-    pthread_mutex_unlock(&uploads->lock);
-    if (now) {
-        http_reply_file(request, file);
-    } else if (!waits) {
-        (void)close(file->fd);
-        http_reply_header(request, "Retry-After", "1");
-        http_reply_problem(request, 503, "busy", "too many requests wait");
-    }
 }
