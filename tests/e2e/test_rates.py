@@ -51,7 +51,9 @@ def say(prompt, line, answer):
     prompt.expect(answer)
 
 
-def near(rate, limit, tolerance=0.05):
+def near(rate, limit):
+    """Within 5 % over 10 s; what lies between two looks, as a chunk that is not whole yet, weighs more in a shorter time."""
+    tolerance = 0.05 * 10 / WINDOW_S
     assert (1 - tolerance) * limit <= rate <= (1 + tolerance) * limit, f"{rate / limit:.3f} times the limit"
 
 
