@@ -39,6 +39,10 @@ def made(arguments, options):
     return f"```sh\nscripts/bench {arguments}\n```\n\n{shown.strip()}\n"
 
 
+def find(text, name):
+    return next((mark for mark in MARK.finditer(text) if mark["name"] == name), None)
+
+
 def run(options):
     text = options.file.read_text(encoding="utf-8")
     names = [mark["name"] for mark in MARK.finditer(text)]
@@ -46,10 +50,13 @@ def run(options):
         if name not in names:
             raise Failed(f"{options.file} has no table '{name}', only {', '.join(names)}")
     for name in options.tables or names:
-        text = options.file.read_text(encoding="utf-8")
-        mark = next(one for one in MARK.finditer(text) if one["name"] == name)
-        arguments = mark["arguments"].strip()
+        arguments = find(text, name)["arguments"].strip()
         print(f"{name}: {arguments}", file=sys.stderr, flush=True)
         body = f"\n{made(arguments, options)}\n"
-        options.file.write_text(text[: mark.start("body")] + body + text[mark.end("body") :], encoding="utf-8")
+        # It took a while: what was written there meanwhile stays.
+        now = options.file.read_text(encoding="utf-8")
+        mark = find(now, name)
+        if mark is None:
+            raise Failed(f"{options.file} has lost its table '{name}'")
+        options.file.write_text(now[: mark.start("body")] + body + now[mark.end("body") :], encoding="utf-8")
     return 0
