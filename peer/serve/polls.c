@@ -37,6 +37,7 @@ static enum err whole_map(struct part_file *part, struct have_answer *ret)
 
     if (err != ERR_OK || ret->bitmap.count > 0)
         return err == ERR_OK ? part_file_pending(part, &ret->pending) : err;
+    bitmap_free(&ret->bitmap);
     ret->chunk_size = picker_chunk_size(size);
     return bitmap_init(&ret->bitmap, (size_t)merkle_chunk_count(size, ret->chunk_size));
 }
