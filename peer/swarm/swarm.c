@@ -45,8 +45,9 @@ void swarm_free(struct swarm *swarm)
         swarm_have_cancel(remote);
         swarm_layer_cancel(remote);
     }
-    for (size_t i = 0; i < swarm->lane_count; i++) {
+    for (size_t i = 0; i < swarm->lane_count; i++) /* each looks at the fetches of all lanes */
         swarm_fetch_free(swarm->lanes[i]);
+    for (size_t i = 0; i < swarm->lane_count; i++) {
         http_pool_free(swarm->lanes[i]->pool);
         free(swarm->lanes[i]);
     }

@@ -5,7 +5,8 @@
  *                        ^        |  fault
  *                        `- rest <'------> banned (a lie), dropped (of no use)
  *
- * One thread runs swarm_run(); the others only offer holders, stop it and look at its progress.
+ * One thread runs swarm_run(), which has threads of its own where one core is not enough; the others only offer holders,
+ * stop it and look at its progress.
  */
 #ifndef ENXAME_PEER_SWARM_H
 #define ENXAME_PEER_SWARM_H
@@ -22,9 +23,10 @@ struct swarm_options {
     const char *name;  /* for messages */
     struct bans *bans; /* of all downloads */
     struct lamport *clock;
-    struct address self; /* never asked */
-    struct rate *rate;   /* of all downloads; may be NULL */
-    uint64_t chunk_size; /* wanted; 0: auto.  A holder that only knows coarser layers decides */
+    struct address self;   /* never asked */
+    struct rate *rate;     /* of all downloads; may be NULL */
+    uint64_t chunk_size;   /* wanted; 0: auto.  A holder that only knows coarser layers decides */
+    uint64_t fast_bytes_s; /* from this rate on further threads help; 0: the usual */
 };
 
 /* The options are copied; what they point to must outlive it. */

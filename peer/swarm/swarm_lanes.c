@@ -9,9 +9,8 @@
 #define CONNECTIONS (HOLDERS_MAX * 17u)
 /* How long a lane waits for something to happen. */
 #define STEP_MS 50u
-/* Faster than this, one core is not enough to receive, hash and write; slower than the second one is again. */
+/* Faster than this, one core is not enough to receive, hash and write; slower than half of it, it is again. */
 #define FAST_BYTES_S (150u * MIB)
-#define SLOW_BYTES_S (75u * MIB)
 #define FAST_LOOK_MS 50u
 
 enum err swarm_add_lane(struct swarm *swarm)
@@ -98,17 +97,17 @@ struct watch {
 
 static void watch_speed(struct swarm *swarm, struct watch *watch, uint64_t now_ms)
 {
-    uint64_t rate;
+    uint64_t rate, fast = swarm->options.fast_bytes_s != 0 ? swarm->options.fast_bytes_s : FAST_BYTES_S;
 
     if (now_ms - watch->at_ms < FAST_LOOK_MS)
         return;
     rate = (swarm->received_bytes - watch->bytes) * 1000 / (now_ms - watch->at_ms);
     *watch = (struct watch){.at_ms = now_ms, .bytes = swarm->received_bytes};
-    if (!swarm->is_fast && rate > FAST_BYTES_S) {
+    if (!swarm->is_fast && rate > fast) {
         add_lanes(swarm);
         swarm->is_fast = true;
         swarm_wake(swarm);
-    } else if (swarm->is_fast && rate < SLOW_BYTES_S) {
+    } else if (swarm->is_fast && rate < fast / 2) {
         swarm->is_fast = false;
     }
 }
