@@ -188,6 +188,7 @@ static enum err open_jobs(struct peer *peer)
                                    .trackers = session->trackers,
                                    .clock = session->clock,
                                    .downloads = session->downloads,
+                                   .rate = session->down,
                                    .self = session->announced};
     enum err err = jobs_new(&options, &session->jobs);
     if (!err)

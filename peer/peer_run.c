@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "limits.h"
 #include "log.h"
+#include "names.h"
 #include "timing.h"
 
 /* A daemon that is killed forgets no more of its clock than this. */
@@ -64,12 +65,30 @@ static void greet(struct session *session)
     terminal_message(session->terminal, line);
 }
 
+static void tell_of_jobs(struct session *session)
+{
+    struct job_report *reports = NULL;
+    size_t count = 0;
+    char title[NAME_SIZE_MAX + 1], line[NAME_SIZE_MAX + 80];
+    if (jobs_list(session->jobs, &reports, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (job_state_is_over(reports[i].state))
+            continue;
+        names_printable(reports[i].title, title, sizeof title);
+        snprintf(line, sizeof line, "the rest of %s is not fetched: say the same again at the next start", title);
+        terminal_message(session->terminal, line);
+    }
+    free(reports);
+}
+
 /* Who leaves should know what becomes of the downloads. */
 static void take_leave(struct session *session)
 {
     struct download_report *reports = NULL;
     size_t count = 0, unfinished = 0;
     char line[80];
+    tell_of_jobs(session);
     if (downloads_list(session->downloads, &reports, &count))
         return;
     for (size_t i = 0; i < count; i++) {

@@ -159,6 +159,7 @@ static enum err send_batch(struct flight *flight)
                                             .answer_max = batch_length_max(flight->contents, flight->count),
                                             .stall_ms = STALL_MS,
                                             .stall_bytes = STALL_BYTES,
+                                            .limited = true,
                                             .context = flight,
                                             .on_data = on_batch_data,
                                             .on_done = on_batch_done};
@@ -224,10 +225,13 @@ static bool take_from_queues(struct source *idle)
     return idle->first != NULL;
 }
 
-/* Takes a batch from one that is much slower. */
+/* Takes a batch from one that is much slower; where all are slow because they are to be, that tells nothing. */
 static void take_from_flights(struct source *idle, uint64_t now_us)
 {
     struct fetcher *fetcher = idle->fetcher;
+    struct rate *rate = fetcher->job->options->rate;
+    if (rate && rate_get(rate) > 0)
+        return;
     for (struct flight *flight = fetcher->flights, *next; flight; flight = next) {
         next = flight->next;
         bool helps = false;

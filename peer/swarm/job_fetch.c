@@ -76,6 +76,8 @@ enum err fetcher_start(struct job *job, struct fetcher **ret)
     fetcher->bans = downloads_bans(job->options->downloads);
     pthread_mutex_init(&fetcher->lock, NULL);
     fetcher->pool = http_pool_new(job->options->clock, "enxame/" ENXAME_VERSION, CONNECTIONS);
+    if (fetcher->pool)
+        http_pool_set_rate(fetcher->pool, job->options->rate);
     if (!fetcher->pool || pthread_create(&fetcher->thread, NULL, run, fetcher) != 0) {
         http_pool_free(fetcher->pool);
         pthread_mutex_destroy(&fetcher->lock);

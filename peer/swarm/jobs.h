@@ -28,6 +28,7 @@ struct jobs_options {
     struct lamport *clock;
     struct downloads *downloads;
     struct address self; /* never asked; compared together with the own id */
+    struct rate *rate;   /* that all downloads together keep; may be NULL */
 };
 
 /* Removes what jobs of earlier starts left unfinished. */

@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import sqlite3
+import subprocess
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from client import Content, FakeHolder
 from fake_tracker import FakeTracker
 from many_holder import ManyHolder
 from programs import random_file, wait_until
+from test_download_faults import small_disk  # noqa: F401
 
 SMALL_MAX = 256 * 1024
 
@@ -496,6 +498,41 @@ def test_cancel_at_the_prompt(tracker, open_prompt):
         prompt.child.expect(r"j1\s+cancelled")
         assert litter(prompt.dir) == []
         assert prompt.end() == 0
+
+
+def test_leaving_the_prompt_says_what_is_missing(tracker, open_prompt):
+    contents = small_contents(500)
+    with ManyHolder(contents, tracker.address) as holder:
+        holder.rate_files_s = 100
+        prompt = open_prompt(tracker)
+        prompt.child.send("download folder/\r")
+        prompt.expect("fetching 500 files")
+        prompt.child.send("exit\r")
+        prompt.expect("the rest of folder/ is not fetched: say the same again")
+        assert prompt.end("") == 0
+        assert litter(prompt.dir) == []
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_ends_it_and_more_room_lets_it_go_on(tracker, run_peer, small_disk):
+    disk = small_disk(3 << 20)
+    contents = small_contents(300, size=10_000)
+    wanted = {one.name: hashlib.sha256(one.data).hexdigest() for one in contents}
+    with ManyHolder(contents, tracker.address):
+        done = run_peer(["download folder/"], tracker=tracker, dir=disk / "d")
+        assert done.status == 1 and re.search("no space|full", done.stderr), done.stderr
+        assert tree(disk / "d").items() <= wanted.items() and litter(disk) == []
+        subprocess.run(["mount", "-o", "remount,size=30M", disk], check=True)
+        run_peer(["download folder/"], tracker=tracker, dir=disk / "d").ok()
+        assert tree(disk / "d") == wanted
+
+
+def test_a_rate_limit_holds_for_small_files(tracker, run_peer):
+    contents = small_contents(400, size=8000)
+    with ManyHolder(contents, tracker.address):
+        began = time.monotonic()
+        run_peer(["download folder/"], tracker=tracker, args=["--limit-down", "2M"]).ok()
+        assert time.monotonic() - began > 400 * 8000 / (2 << 20) - 0.3
 
 
 # ---- long ----
