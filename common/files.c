@@ -41,12 +41,17 @@ static int open_retrying(int folder_fd, const char *name, int flags, mode_t mode
     return fd;
 }
 
+/* What walk() does where a folder is not there; `made` is set where any was made. */
+struct making {
+    bool makes, syncs, made;
+};
+
 /*
  * Walks from `folder_fd` through all components of `name` but the last, which is copied; no symbolic link is followed.
- * With `make` the folders are made.  The caller closes *ret_fd.
+ * The caller closes *ret_fd.
  */
-static enum err walk(int folder_fd, const char *name, bool make, char ret_last[static NAME_COMPONENT_MAX + 1],
-                     int *ret_fd)
+static enum err walk(int folder_fd, const char *name, struct making *making,
+                     char ret_last[static NAME_COMPONENT_MAX + 1], int *ret_fd)
 {
     enum err err = ERR_OK;
     int fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 0);
@@ -59,16 +64,18 @@ static enum err walk(int folder_fd, const char *name, bool make, char ret_last[s
             err = ERR_INVALID;
         if (err || *name == '\0')
             break;
-        if (make && mkdirat(fd, ret_last, 0777) == 0)
-            err = fsync(fd) ? err_from_errno(errno) : ERR_OK;
-        else if (make && errno != EEXIST)
+        bool made = making->makes && mkdirat(fd, ret_last, 0777) == 0;
+        making->made = making->made || made;
+        if (making->makes && !made && errno != EEXIST)
+            err = err_from_errno(errno);
+        if (made && making->syncs && fsync(fd))
             err = err_from_errno(errno);
         if (err)
             break;
         int next = open_retrying(fd, ret_last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (next < 0)
             /* With these flags a symbolic link is ENOTDIR, too. */
-            err = errno == ENOTDIR ? (make ? ERR_EXISTS : ERR_DENIED) : err_from_errno(errno);
+            err = errno == ENOTDIR ? (making->makes ? ERR_EXISTS : ERR_DENIED) : err_from_errno(errno);
         close(fd);
         fd = next;
     }
@@ -82,7 +89,7 @@ static enum err open_by_walking(int folder_fd, const char *name, int flags, mode
 {
     char last[NAME_COMPONENT_MAX + 1];
     int parent;
-    enum err err = walk(folder_fd, name, false, last, &parent);
+    enum err err = walk(folder_fd, name, &(struct making){.makes = false}, last, &parent);
     if (err)
         return err;
     *ret_fd = open_retrying(parent, last, flags | O_NOFOLLOW, mode);
@@ -118,7 +125,16 @@ enum err files_open_beneath(int folder_fd, const char *name, int flags, mode_t m
 enum err files_make_parents(int folder_fd, const char *name, int *ret_parent_fd)
 {
     char last[NAME_COMPONENT_MAX + 1];
-    return walk(folder_fd, name, true, last, ret_parent_fd);
+    return walk(folder_fd, name, &(struct making){.makes = true, .syncs = true}, last, ret_parent_fd);
+}
+
+enum err files_make_parents_unsynced(int folder_fd, const char *name, int *ret_parent_fd, bool *ret_made)
+{
+    char last[NAME_COMPONENT_MAX + 1];
+    struct making making = {.makes = true};
+    enum err err = walk(folder_fd, name, &making, last, ret_parent_fd);
+    *ret_made = *ret_made || making.made;
+    return err;
 }
 
 static enum err make_one(const char *path)

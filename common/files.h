@@ -7,6 +7,7 @@
 #include "err.h"
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -26,6 +27,9 @@ void files_hold_standard(void);
 
 /* Makes all folders that `name` lies in, below `folder_fd`, and opens the last one. */
 enum err files_make_parents(int folder_fd, const char *name, int *ret_parent_fd);
+
+/* The same for many at once: where any was made, *ret_made is set, and the caller syncs the file system. */
+enum err files_make_parents_unsynced(int folder_fd, const char *name, int *ret_parent_fd, bool *ret_made);
 
 /* Like mkdir -p, for paths that the user gave. */
 enum err files_make_folder(const char *path);

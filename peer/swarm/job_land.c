@@ -82,7 +82,7 @@ struct group {
     bool has_parent, parent_touched;
     int folders[FOLDERS_MAX]; /* in which names appeared */
     size_t folder_count;
-    bool many_folders;
+    bool many_folders; /* all of the file system is synced */
 };
 
 /* Everything is on the disk that was written. */
@@ -126,7 +126,9 @@ static enum err enter_parent(struct group *group, const char *name)
     if (group->has_parent && strncmp(group->parent, name, length) == 0 && group->parent[length] == '\0')
         return ERR_OK;
     leave_parent(group);
-    enum err err = files_make_parents(group->lander->job->root_fd, name, &group->parent_fd);
+    /* New folders are synced with all else. */
+    enum err err =
+        files_make_parents_unsynced(group->lander->job->root_fd, name, &group->parent_fd, &group->many_folders);
     if (err)
         return err;
     memcpy(group->parent, name, length);

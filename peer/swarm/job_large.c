@@ -6,6 +6,9 @@
 
 #include <unistd.h>
 
+/* So that other downloads have their turn, too. */
+#define RUNNING_MAX (DOWNLOADS_ACTIVE_MAX / 2)
+
 /* One that runs. */
 struct running {
     uint32_t file;
@@ -17,7 +20,7 @@ struct large {
     struct job *job;
     uint32_t *files; /* that wait, from `next` on */
     size_t count, capacity, next;
-    struct running running[DOWNLOADS_ACTIVE_MAX];
+    struct running running[RUNNING_MAX];
 };
 
 struct large *large_new(struct job *job)
@@ -173,7 +176,7 @@ bool large_step(struct large *large)
     pthread_mutex_lock(&job->lock);
     bool sealed = job->sealed;
     pthread_mutex_unlock(&job->lock);
-    for (size_t i = 0; i < DOWNLOADS_ACTIVE_MAX; i++) {
+    for (size_t i = 0; i < RUNNING_MAX; i++) {
         struct running *running = &large->running[i];
         bool runs = running->number != 0 && look_at(large, running, &sums);
         while (!runs && sealed && large->next < large->count && !atomic_load(&job->stop)) {
@@ -190,7 +193,7 @@ bool large_step(struct large *large)
 
 void large_cancel(struct large *large)
 {
-    for (size_t i = 0; i < DOWNLOADS_ACTIVE_MAX; i++)
+    for (size_t i = 0; i < RUNNING_MAX; i++)
         if (large->running[i].number != 0)
             (void)downloads_cancel(large->job->options->downloads, large->running[i].number);
 }

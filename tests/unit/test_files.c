@@ -71,6 +71,43 @@ static void a_name_opens_below_its_folder(void **state)
     assert_int_equal(files_open_beneath(in_fd, "a/b/c.txt", O_RDWR | O_CREAT | O_EXCL, 0600, &fd), ERR_EXISTS);
 }
 
+static void parents_made_for_many_are_told_of(void **unused)
+{
+    (void)unused;
+    bool made = false;
+    int fd;
+    assert_int_equal(files_make_parents_unsynced(in_fd, "p/q/x", &fd, &made), ERR_OK);
+    assert_true(made);
+    close(fd);
+    made = false;
+    assert_int_equal(files_make_parents_unsynced(in_fd, "p/q/y", &fd, &made), ERR_OK);
+    assert_false(made);
+    close(fd);
+    assert_int_equal(files_make_parents_unsynced(in_fd, "p/../z/y", &fd, &made), ERR_INVALID);
+    made = true; /* of an earlier call */
+    assert_int_equal(files_make_parents_unsynced(in_fd, "p/q/y", &fd, &made), ERR_OK);
+    assert_true(made);
+    close(fd);
+}
+
+static void a_new_name_never_replaces(void **unused)
+{
+    (void)unused;
+    assert_int_equal(files_write_atomically(in_fd, "from", "from", 4, 0600), ERR_OK);
+    assert_int_equal(files_write_atomically(in_fd, "taken", "taken", 5, 0600), ERR_OK);
+    assert_int_equal(files_rename_new(in_fd, "from", in_fd, "taken"), ERR_EXISTS);
+    assert_int_equal(files_rename_new(in_fd, "from", in_fd, "free"), ERR_OK);
+    assert_int_equal(files_rename_new(in_fd, "from", in_fd, "free2"), ERR_NOT_FOUND);
+    char *bytes;
+    size_t length;
+    assert_int_equal(files_read(in_fd, "free", 100, &bytes, &length), ERR_OK);
+    assert_string_equal(bytes, "from");
+    free(bytes);
+    assert_int_equal(files_read(in_fd, "taken", 100, &bytes, &length), ERR_OK);
+    assert_string_equal(bytes, "taken");
+    free(bytes);
+}
+
 static void no_link_leads_out(void **state)
 {
     (void)state;
@@ -262,6 +299,7 @@ int main(void)
         TEST(no_link_leads_out_on_old_kernels),       TEST(parents_are_not_made_outside),
         TEST(folders_are_made_with_all_above),        TEST(a_file_is_replaced_whole),
         TEST(a_failed_write_leaves_the_old),          TEST(reading_stops_at_the_maximum),
+        TEST(parents_made_for_many_are_told_of),      TEST(a_new_name_never_replaces),
         TEST(reading_past_the_end_is_a_changed_file), TEST(a_lock_holds_until_it_is_closed),
     };
     return cmocka_run_group_tests_name("files", tests, NULL, NULL);
