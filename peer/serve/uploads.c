@@ -499,14 +499,16 @@ void uploads_stop(struct uploads *uploads)
 
 void uploads_free(struct uploads *uploads)
 {
-    struct upload *upload;
+    struct upload *next;
 
     if (uploads == NULL)
         return;
-    while (uploads->under_way != NULL)
-        forget(uploads->under_way);
-    while ((upload = uploads->line) != NULL) {
-        uploads->line = upload->behind;
+    for (struct upload *upload = uploads->under_way; upload != NULL; upload = next) {
+        next = upload->next;
+        upload_free(upload);
+    }
+    for (struct upload *upload = uploads->line; upload != NULL; upload = next) {
+        next = upload->behind;
         upload_free(upload);
     }
     (void)pthread_mutex_destroy(&uploads->lock);
