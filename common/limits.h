@@ -138,6 +138,16 @@
 #define FRAME_SIZE_MAX (64u * KIB)
 /* What a client that does not read may leave unread: its own command waits then, and news from elsewhere is dropped. */
 #define CONTROL_QUEUE_MAX (1u * MIB)
+/* ---- folder sync ---- */
+
+/* Peers that ever changed one file: a version vector is part of every entry, and of every page of them. */
+#define VERSION_COUNTERS_MAX 64u
+/* `.enxameignore`: more is not written by hand. */
+#define IGNORE_SIZE_MAX (1u * MIB)
+#define IGNORE_PATTERNS_MAX 10000u
+
+/* ---- the prompt's last listing ---- */
+
 /* Rows that the last listing keeps for '#'. */
 #define LISTING_ROWS_MAX 100000u
 

@@ -1,0 +1,37 @@
+/*
+ * The index of a synced folder as peers send it to each other: GET /v1/sync/index.  Parsing and formatting as messages.h
+ * says.
+ */
+#ifndef ENXAME_MESSAGES_SYNC_H
+#define ENXAME_MESSAGES_SYNC_H
+
+#include "merkle.h"
+#include "version.h"
+
+enum sync_kind { SYNC_FILE, SYNC_FOLDER, SYNC_DELETED };
+
+struct sync_entry {
+    char *name; /* relative to the folder; passed names_check() */
+    enum sync_kind kind;
+    bool executable;        /* files */
+    int64_t mtime_ns;       /* files; since the epoch */
+    struct content content; /* files */
+    struct version version;
+};
+void sync_entry_free(struct sync_entry *entry);
+enum err sync_entry_copy(const struct sync_entry *from, struct sync_entry *ret);
+
+/* Entries in the order of their last changes. */
+struct sync_page {
+    uint64_t epoch;    /* of the index: where it is another, all sequences begin anew */
+    uint64_t sequence; /* of the last entry, or what was asked for where there is none: where the next page begins */
+    bool more;         /* further entries are there already */
+    struct sync_entry *entries;
+    size_t count;   /* at most ITEMS_MAX */
+    size_t skipped; /* entries that are not valid (a hostile name, a version out of range) */
+};
+void sync_page_free(struct sync_page *page);
+enum err sync_page_parse(const char *text, size_t length, struct sync_page *ret, struct why *why);
+char *sync_page_format(const struct sync_page *page);
+
+#endif
