@@ -36,7 +36,7 @@ def share(options, bench, paths, running):
     """Of a peer that knows none of the files: the time of `share`, or its whole life."""
     home = bench.fresh("peer")
     listed = " ".join(f'"{path}"' for path in paths)
-    words = [options.bin / "peer", "--no-tracker", *options.peer_args, "--dir", home, HOST, "0"]
+    words = [options.bin / "peer", "--no-tracker", "--no-discover", *options.peer_args, "--dir", home, HOST, "0"]
     began = time.monotonic()
     process = Process(words, bench.work, "share", lines=True, input=True)
     if running:

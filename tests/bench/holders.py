@@ -98,7 +98,7 @@ class Enxame(Kind):
         words = [course.bin / "tracker", "--listen", f"{HOST}:0", "--db", self.folder / "tracker.db", "--no-discover"]
         tracker = self.start_holder(words, "tracker", lines=True)
         ((_, found),) = wait_for_line([tracker], r"^tracker listening on (\S+)", READY_S).values()
-        self.peer = [course.bin / "peer", "--tracker", found[1], *course.peer_args]
+        self.peer = [course.bin / "peer", "--tracker", found[1], "--no-discover", *course.peer_args]
         # Commands from a pipe: the answer to `share` tells that all is hashed; then it serves on.
         words = [*self.peer, "--dir", self.folder / "holder", HOST, "0"]
         holder = self.start_holder(words, "holder", lines=True, input=True)

@@ -84,7 +84,7 @@ class Enxame(Swarm):
         words = [course.bin / "tracker", "--listen", where, "--db", course.folder / "tracker.db", "--no-discover"]
         tracker = self.start(words, "tracker", course.tracker, lines=True)
         wait_for_line([tracker], r"^tracker listening", READY_S)
-        common = [course.bin / "peer", "--tracker", where, *course.peer_args]
+        common = [course.bin / "peer", "--tracker", where, "--no-discover", *course.peer_args]
         seeder = [*common, "--dir", course.folder / "seeder", "--daemon", course.seeder.address, "0", course.path]
         self.start(seeder, "seeder", course.seeder)
         wait_until(lambda: any(peer["files"] for peer in self._peers()), READY_S, "the seeder's file at the tracker")

@@ -215,6 +215,14 @@ class Result:
         return self
 
 
+# Programs of other tests on this machine must not be found: only who tests discovery leaves it on (discover=True).
+QUIET = ["--no-discover"]
+
+
+def discovery(on):
+    return [] if on else QUIET
+
+
 def trackers_of(tracker):
     """A program, an address, or a list of those, as --tracker options."""
     trackers = tracker if isinstance(tracker, (list, tuple)) else [tracker]
@@ -231,40 +239,40 @@ class Launcher:
     def _name(self, kind):
         return f"{kind}{sum(program.name.startswith(kind) for program in self.started)}"
 
-    def start_tracker(self, *args, listen="127.0.0.1:0", db=None, **options):
+    def start_tracker(self, *args, listen="127.0.0.1:0", db=None, discover=False, wrapper=(), **options):
         name = self._name("tracker")
         db = db or self.folder / "tracker.db"
-        words = [BIN / "tracker", "--listen", listen, "--db", db, *args]
+        words = [*wrapper, BIN / "tracker", *discovery(discover), "--listen", listen, "--db", db, *args]
         program = TrackerProgram(name, words, self.folder, **options)
         self.started.append(program)
         return program
 
     def start_peer(
-        self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, wrapper=(), **options
+        self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, discover=False, wrapper=(), **options
     ):  # fmt: skip
         """`wrapper`: words before the program's own, such as those of without_rights()."""
         name = self._name("peer")
         peer_dir = pathlib.Path(dir or self.folder / f"{name}.d")
-        words = [*wrapper, BIN / "peer", "--daemon", *trackers_of(tracker), "--dir", peer_dir, *args, host, port]
-        program = PeerProgram(name, [*words, *files], self.folder, peer_dir, **options)
+        words = [*wrapper, BIN / "peer", "--daemon", *discovery(discover), *trackers_of(tracker), "--dir", peer_dir]
+        program = PeerProgram(name, [*words, *args, host, port, *files], self.folder, peer_dir, **options)
         self.started.append(program)
         return program
 
-    def start_shell(self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0):
+    def start_shell(self, *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, discover=False):
         name = self._name("shell")
         peer_dir = pathlib.Path(dir or self.folder / f"{name}.d")
-        words = [BIN / "peer", *trackers_of(tracker), "--dir", peer_dir, *args, host, port, *files]
+        words = [BIN / "peer", *discovery(discover), *trackers_of(tracker), "--dir", peer_dir, *args, host, port, *files]
         program = ShellProgram(name, words, self.folder, peer_dir)
         self.started.append(program)
         return program
 
     def run_peer(
         self, commands=(), *, tracker, files=(), args=(), dir=None, host="127.0.0.1", port=0, stdin=None, timeout_s=90,
-        wrapper=()
+        discover=False, wrapper=()
     ):  # fmt: skip
         """Runs commands (-c) or lines of standard input (`stdin`, a text) to their end."""
         peer_dir = pathlib.Path(dir or self.folder / f"run{random.getrandbits(32):08x}.d")
-        words = [*wrapper, BIN / "peer", *trackers_of(tracker), "--dir", peer_dir]
+        words = [*wrapper, BIN / "peer", *discovery(discover), *trackers_of(tracker), "--dir", peer_dir]
         words += [word for command in commands for word in ("-c", command)]
         words += [*args, host, port, *files]
         done = subprocess.run(

@@ -14,7 +14,8 @@ class Prompt:
         self.dir = attach or directory or tmp_path / "prompt.d"
         words = ["--attach", "--dir", self.dir]
         if attach is None:
-            words = ["--tracker", getattr(tracker, "address", tracker), "--dir", self.dir, "127.0.0.1", "0", *files]
+            tracker = ["--tracker", getattr(tracker, "address", tracker)]
+            words = [*programs.QUIET, *tracker, "--dir", self.dir, "127.0.0.1", "0", *files]
         self.child = pexpect.spawn(
             str(programs.BIN / "peer"), list(map(str, words)), cwd=str(tmp_path), dimensions=(30, 100), encoding="utf-8",
             env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=60 if programs.SANITIZED else 20,

@@ -116,7 +116,7 @@ def test_paths_are_those_of_who_is_attached(daemon, attach, tmp_path):
 
 
 def test_the_default_folder_is_found_by_the_port(tmp_path):
-    words = [programs.BIN / "peer", "--daemon", "--no-tracker", "127.0.0.1", "0"]
+    words = [programs.BIN / "peer", "--daemon", *programs.QUIET, "--no-tracker", "127.0.0.1", "0"]
     peer = programs.Program("peer", words, tmp_path, "^peer ")
     words = [programs.BIN / "peer", "--attach", "127.0.0.1", "0", "-c", "status", "-c", "stop"]
     done = subprocess.run(

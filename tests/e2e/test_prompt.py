@@ -64,12 +64,14 @@ def test_help_and_version_go_to_standard_output(tmp_path):
 
 def test_a_taken_port_is_said(tmp_path, tracker, start_peer):
     peer = start_peer(tracker=tracker)
-    status, out, err = run_words(tmp_path, "--tracker", tracker.address, "-c", "peers", "127.0.0.1", peer.port)
+    words = [*programs.QUIET, "--tracker", tracker.address]
+    status, out, err = run_words(tmp_path, *words, "-c", "peers", "127.0.0.1", peer.port)
     assert status == 1 and out == "" and str(peer.port) in err
 
 
 def test_the_environment_names_the_tracker(tmp_path, tracker):
-    status, out, _ = run_words(tmp_path, "-c", "peers", "127.0.0.1", "0", ENXAME_TRACKER=tracker.address)
+    words = [*programs.QUIET, "-c", "peers", "127.0.0.1", "0"]
+    status, out, _ = run_words(tmp_path, *words, ENXAME_TRACKER=tracker.address)
     assert status == 0 and "127.0.0.1" in out
     assert (tmp_path / "downloads/0").is_dir()
 
@@ -220,7 +222,8 @@ def test_hostile_names_of_a_tracker_do_not_reach_the_terminal(run_peer):
 
 def test_a_script_that_is_ended_says_so_in_its_status(tracker, launcher, tmp_path):
     for number, status in [(signal.SIGINT, 130), (signal.SIGTERM, 143)]:
-        words = [programs.BIN / "peer", "--tracker", tracker.address, "--dir", tmp_path / f"d{status}", "127.0.0.1", "0"]
+        words = [programs.BIN / "peer", *programs.QUIET, "--tracker", tracker.address]
+        words += ["--dir", tmp_path / f"d{status}", "127.0.0.1", "0"]
         process = subprocess.Popen(
             list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=programs.environment(tmp_path), cwd=tmp_path,
@@ -236,7 +239,8 @@ def test_a_script_that_is_ended_says_so_in_its_status(tracker, launcher, tmp_pat
 
 
 def test_results_that_cannot_be_written_fail(tracker, tmp_path):
-    words = [programs.BIN / "peer", "--tracker", tracker.address, "--dir", tmp_path / "d", "-c", "help", "127.0.0.1", "0"]
+    words = [programs.BIN / "peer", *programs.QUIET, "--tracker", tracker.address]
+    words += ["--dir", tmp_path / "d", "-c", "help", "127.0.0.1", "0"]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(list(map(str, words)), stdout=full, env=programs.environment(tmp_path), check=False)
     assert done.returncode == 1
@@ -244,7 +248,7 @@ def test_results_that_cannot_be_written_fail(tracker, tmp_path):
 
 def run_shell(tmp_path, tracker, script):
     """A line of sh, with $PEER for the program and all that it needs but its commands and its address."""
-    peer = f"{programs.BIN}/peer --tracker {tracker.address} --dir {tmp_path}/closed.d"
+    peer = f"{programs.BIN}/peer --no-discover --tracker {tracker.address} --dir {tmp_path}/closed.d"
     return subprocess.run(
         ["sh", "-c", script], env=programs.environment(tmp_path) | {"PEER": peer}, cwd=tmp_path, capture_output=True,
         text=True, timeout=60, check=False,
@@ -260,7 +264,7 @@ def test_standard_files_that_are_closed_stay_closed(tracker, tmp_path):
     assert tracker.client().peers() == []
 
 
-@pytest.mark.parametrize("program", ["tracker --listen 127.0.0.1:0", "peer --daemon --no-tracker 127.0.0.1 0"])
+@pytest.mark.parametrize("program", ["tracker --no-discover --listen 127.0.0.1:0", "peer --daemon --no-discover --no-tracker 127.0.0.1 0"])
 def test_a_hangup_ends_a_service_cleanly_but_not_under_nohup(tmp_path, program):
     for before in ("", "trap '' HUP; "):
         script = f"{before}exec {programs.BIN}/{program}"

@@ -21,7 +21,7 @@ from programs import wait_until
 def run_tracker(*arguments, cwd, wrapper=()):
     """A run that must end by itself."""
     done = subprocess.run(
-        [*wrapper, programs.BIN / "tracker", *map(str, arguments)], cwd=cwd, env=programs.environment(cwd),
+        [*wrapper, programs.BIN / "tracker", *programs.QUIET, *map(str, arguments)], cwd=cwd, env=programs.environment(cwd),
         capture_output=True, timeout=30, check=False,
     )  # fmt: skip
     err = done.stderr.decode()
