@@ -104,6 +104,20 @@
 /* Writes in one transaction. */
 #define WRITE_BATCH_MAX 256u
 
+/* ---- neighbours ---- */
+
+/* Other peers that one knows at a time: a lab or a department; some hundred bytes each. */
+#define NEIGHBOURS_KNOWN_MAX 1024u
+/* Of which so many may be mere hearsay: a liar's list pushes out other hearsay only. */
+#define NEIGHBOURS_UNPROVEN_MAX 256u
+/* Addresses of one peer: IPv4 and IPv6 on two interfaces. */
+#define NEIGHBOUR_ADDRESSES_MAX 4u
+/* The name of a network; only its hash travels. */
+#define NETWORK_NAME_MAX 64u
+/* What a peer says that it can do, and each word of that. */
+#define FEATURES_MAX 16u
+#define FEATURE_SIZE_MAX 32u
+
 /* ---- the peer ---- */
 
 /* Threads that hash: more than this waits for the disk. */
