@@ -36,8 +36,12 @@ enum err index_get(struct sync_index *index, const char *name, struct sync_row *
 enum err index_put(struct sync_index *index, const struct sync_row *row);
 /* The same entry with another stamp: nobody else needs to hear of it. */
 enum err index_restamp(struct sync_index *index, const char *name, const struct stamp *stamp);
-/* What lies directly in the folder ("": the root), without what is deleted, by name; the caller frees each and the array. */
-enum err index_children(struct sync_index *index, const char *folder, struct sync_row **ret, size_t *ret_count);
+/*
+ * What lies directly in the folder ("": the root), without what is deleted, by name (as strcmp() orders), from behind the name
+ * `after` (NULL: the first) on, at most `limit`; the caller frees each and the array.
+ */
+enum err index_children(struct sync_index *index, const char *folder, const char *after, size_t limit,
+                        struct sync_row **ret, size_t *ret_count);
 /* Files of this content that lie in the folder: at most `limit`; the caller frees each and the array. */
 enum err index_find_content(struct sync_index *index, const struct content *content, size_t limit,
                             struct sync_row **ret, size_t *ret_count);
