@@ -152,13 +152,19 @@
 #define FRAME_SIZE_MAX (64u * KIB)
 /* What a client that does not read may leave unread: its own command waits then, and news from elsewhere is dropped. */
 #define CONTROL_QUEUE_MAX (1u * MIB)
+
 /* ---- folder sync ---- */
 
-/* Peers that ever changed one file: a version vector is part of every entry, and of every page of them. */
-#define VERSION_COUNTERS_MAX 64u
-/* `.enxameignore`: more is not written by hand. */
-#define IGNORE_SIZE_MAX (1u * MIB)
-#define IGNORE_PATTERNS_MAX 10000u
+/*
+ * Peers that ever changed one file: more machines than a network that keeps one folder is likely to have.  A version is part
+ * of every entry, and an entry of this many, with the longest name, fits eight times into one page.
+ */
+#define VERSION_COUNTERS_MAX 256u
+/* `.enxameignore`: more is not written by hand, and each name is compared with each pattern. */
+#define IGNORE_SIZE_MAX (64u * KIB)
+#define IGNORE_PATTERNS_MAX 1000u
+/* Peers of which is kept how far their index was read. */
+#define SYNC_CURSORS_MAX 10000u
 
 /* ---- the prompt's last listing ---- */
 

@@ -78,6 +78,22 @@ bool reader_integer(struct reader *reader, const char *member, enum need need, u
     return true;
 }
 
+bool reader_signed(struct reader *reader, const char *member, enum need need, int64_t minimum, int64_t maximum,
+                   int64_t *ret)
+{
+    const json_t *value = member_of(reader, member, need);
+    if (!value)
+        return false;
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < minimum || number > maximum) {
+        reader_fail(reader, ERR_INVALID, "%s: must be an integer from %lld to %lld", member, (long long)minimum,
+                    (long long)maximum);
+        return false;
+    }
+    *ret = number;
+    return true;
+}
+
 bool reader_boolean(struct reader *reader, const char *member, enum need need, bool *ret)
 {
     const json_t *value = member_of(reader, member, need);
@@ -308,6 +324,11 @@ void writer_value(struct writer *writer, const char *member, json_t *value)
 void writer_integer(struct writer *writer, const char *member, uint64_t value)
 {
     writer_value(writer, member, json_integer((json_int_t)value));
+}
+
+void writer_signed(struct writer *writer, const char *member, int64_t value)
+{
+    writer_value(writer, member, json_integer(value));
 }
 
 void writer_text(struct writer *writer, const char *member, const char *text)

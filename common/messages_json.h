@@ -37,6 +37,9 @@ __attribute__((format(printf, 3, 4))) void reader_fail(struct reader *reader, en
  */
 bool reader_integer(struct reader *reader, const char *member, enum need need, uint64_t minimum, uint64_t maximum,
                     uint64_t *ret);
+/* The same for one that may be negative. */
+bool reader_signed(struct reader *reader, const char *member, enum need need, int64_t minimum, int64_t maximum,
+                   int64_t *ret);
 bool reader_boolean(struct reader *reader, const char *member, enum need need, bool *ret);
 /* The text belongs to the JSON value and has no NUL; at most `maximum` bytes. */
 bool reader_text(struct reader *reader, const char *member, enum need need, size_t maximum, const char **ret);
@@ -88,6 +91,7 @@ json_t *writer_take(struct writer *writer);
 
 void writer_value(struct writer *writer, const char *member, json_t *value); /* takes `value`, which may be NULL */
 void writer_integer(struct writer *writer, const char *member, uint64_t value);
+void writer_signed(struct writer *writer, const char *member, int64_t value);
 void writer_text(struct writer *writer, const char *member, const char *text);
 void writer_hex(struct writer *writer, const char *member, const uint8_t *bytes, size_t length);
 void writer_content(struct writer *writer, const struct content *content);

@@ -10,18 +10,26 @@
 
 enum sync_kind { SYNC_FILE, SYNC_FOLDER, SYNC_DELETED };
 
+/* What one name of the folder is.  What is said to be of files is zero in others. */
 struct sync_entry {
-    char *name; /* relative to the folder; passed names_check() */
+    char *name; /* relative to the folder; passed names_check(); owned */
     enum sync_kind kind;
     bool executable;        /* files */
-    int64_t mtime_ns;       /* files; since the epoch */
+    int64_t mtime_ns;       /* files; since the epoch, maybe before it */
     struct content content; /* files */
     struct version version;
 };
-void sync_entry_free(struct sync_entry *entry);
+void sync_entry_free(struct sync_entry *entry); /* harmless on a zeroed one */
 enum err sync_entry_copy(const struct sync_entry *from, struct sync_entry *ret);
+/* At most so many bytes does the entry take in a page, with what separates it from the next. */
+size_t sync_entry_size(const struct sync_entry *entry);
+/* At most so many bytes does a page take beside its entries. */
+#define SYNC_PAGE_HEAD_SIZE 128u
 
-/* Entries in the order of their last changes. */
+/*
+ * Entries in the order of their last changes.  Those who make one keep the sum of sync_entry_size() and SYNC_PAGE_HEAD_SIZE
+ * within BODY_SIZE_MAX; one entry always fits.
+ */
 struct sync_page {
     uint64_t epoch;    /* of the index: where it is another, all sequences begin anew */
     uint64_t sequence; /* of the last entry, or what was asked for where there is none: where the next page begins */
