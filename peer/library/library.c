@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Files of one content that are tried before it counts as not held. */
+#define OPEN_TRIES 1000u
+
 /* ---- calls that the end waits for, and the listener ---- */
 
 bool library_enter(struct library *library)
@@ -45,6 +48,13 @@ void library_set_news(struct library *library, library_news *news, void *context
     pthread_mutex_unlock(&library->news_lock);
 }
 
+void library_set_source(struct library *library, const struct library_source *source)
+{
+    pthread_rwlock_wrlock(&library->source_lock);
+    library->source = source ? *source : (struct library_source){0};
+    pthread_rwlock_unlock(&library->source_lock);
+}
+
 /* ---- beginning and end ---- */
 
 enum err library_new(struct state *state, struct library **ret)
@@ -60,11 +70,13 @@ enum err library_new(struct state *state, struct library **ret)
     }
     pthread_mutex_init(&library->lock, NULL);
     pthread_mutex_init(&library->news_lock, NULL);
+    pthread_rwlock_init(&library->source_lock, NULL);
     int number = pthread_create(&library->thread, NULL, library_watch, library);
     if (number) {
         pthread_cond_destroy(&library->wake);
         pthread_mutex_destroy(&library->lock);
         pthread_mutex_destroy(&library->news_lock);
+        pthread_rwlock_destroy(&library->source_lock);
         free(library);
         return err_from_errno(number);
     }
@@ -94,6 +106,7 @@ void library_free(struct library *library)
     pthread_cond_destroy(&library->wake);
     pthread_mutex_destroy(&library->lock);
     pthread_mutex_destroy(&library->news_lock);
+    pthread_rwlock_destroy(&library->source_lock);
     free(library);
 }
 
@@ -222,9 +235,33 @@ void library_drop_part(struct library *library, const char *path, const char *na
         library_tell(library);
 }
 
+static enum err locate_at_source(struct library *library, const struct content *content, struct share *ret)
+{
+    enum err err = ERR_NOT_FOUND;
+    pthread_rwlock_rdlock(&library->source_lock);
+    if (library->source.locate)
+        err = library->source.locate(library->source.context, content, ret);
+    pthread_rwlock_unlock(&library->source_lock);
+    return err;
+}
+
+/* A complete file, whether it is shared or only served. */
+static enum err find_complete(struct library *library, const struct content *content, struct share *ret)
+{
+    enum err err = state_find_complete(library->state, content, ret);
+    return err == ERR_NOT_FOUND ? locate_at_source(library, content, ret) : err;
+}
+
 enum err library_find(struct library *library, const struct content *content, struct share *ret)
 {
-    return state_find_share(library->state, content, ret);
+    struct share other;
+    enum err err = state_find_share(library->state, content, ret);
+    if ((err && err != ERR_NOT_FOUND) || (!err && ret->complete) || locate_at_source(library, content, &other))
+        return err;
+    if (!err)
+        share_free(ret);
+    *ret = other;
+    return ERR_OK;
 }
 
 /* ---- serving ---- */
@@ -251,10 +288,11 @@ enum err library_open(struct library *library, const struct content *content, in
     *ret_fd = -1;
     if (ret_name)
         *ret_name = NULL;
-    while (!err && *ret_fd < 0) {
+    /* What is served changes without its source hearing of it from here: the tries are counted. */
+    for (unsigned tries = 0; !err && *ret_fd < 0; tries++) {
         struct share share;
         unsigned lines = 0;
-        err = state_find_complete(library->state, content, &share);
+        err = tries < OPEN_TRIES ? find_complete(library, content, &share) : ERR_NOT_FOUND;
         if (err)
             return err;
         err = open_same(&share, ret_fd);
@@ -275,6 +313,8 @@ enum err library_locate(struct library *library, const struct content *content, 
     for (;;) {
         struct stamp stamp;
         enum err err = state_find_complete(library->state, content, ret);
+        if (err == ERR_NOT_FOUND)
+            return locate_at_source(library, content, ret);
         if (err)
             return err;
         err = stamp_read_path(ret->path, &stamp);
@@ -339,7 +379,7 @@ enum err library_layer(struct library *library, const struct content *content, u
     uint64_t count = merkle_chunk_count(content->size, chunk_size);
     if (count > LAYER_HASHES_MAX)
         return ERR_TOO_LARGE;
-    enum err err = state_find_complete(library->state, content, &share);
+    enum err err = find_complete(library, content, &share);
     if (err)
         return err;
     if (count <= 1)

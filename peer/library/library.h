@@ -96,8 +96,20 @@ enum err library_open_located(struct library *library, const struct share *share
 enum err library_layer(struct library *library, const struct content *content, uint64_t chunk_size, uint8_t **ret_layer,
                        size_t *ret_count);
 
-/* The first row with this content, a complete one where there is one; ERR_NOT_FOUND. */
+/* The first row with this content, a complete one where there is one, or a file of the source; ERR_NOT_FOUND. */
 enum err library_find(struct library *library, const struct content *content, struct share *ret);
+
+/*
+ * Files that are served without being shared: nobody is told of them, but who asks for their content gets it.  Asked where no
+ * shared file has a content; on any thread, without a lock of the library.
+ */
+struct library_source {
+    void *context;
+    /* A file whose hashes the state keeps under its path and this stamp, which its path still has: as library_locate(). */
+    enum err (*locate)(void *context, const struct content *content, struct share *ret);
+};
+/* Copied; NULL: none any more, and none is being asked when it returns. */
+void library_set_source(struct library *library, const struct library_source *source);
 
 /* Looks at all shared files now; what library's thread does by itself. */
 void library_check(struct library *library);

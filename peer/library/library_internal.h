@@ -30,6 +30,9 @@ struct library {
     unsigned running; /* calls that library_free() waits for */
     bool hurry;       /* the thread has something to do */
 
+    pthread_rwlock_t source_lock; /* guards `source`: writers are its start and its end */
+    struct library_source source; /* `locate` NULL: none */
+
     pthread_mutex_t news_lock; /* held while the listener runs, so that it can be taken off */
     library_news *news;
     void *news_context;

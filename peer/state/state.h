@@ -111,6 +111,7 @@ struct download_row {
     char *name;             /* as shared: names_check()ed */
     char *target;           /* absolute path of the finished file */
     bool done;              /* target was whole once */
+    bool hidden;            /* no user asked for it: neither shared nor told of */
     uint64_t chunk_size;    /* 0: no layer yet */
     uint8_t *layer;         /* merkle_chunk_count(size, chunk_size) hashes; owned */
     struct bitmap verified; /* chunks on disk, synced; count 0 without layer */

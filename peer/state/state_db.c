@@ -49,8 +49,12 @@ static const char schema_3[] =
     "  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL) STRICT;"
     "PRAGMA user_version = 3;";
 
+/* hidden  no user asked for it: it is neither shared nor told of. */
+static const char schema_4[] = "ALTER TABLE downloads ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;"
+                               "PRAGMA user_version = 4;";
+
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1, schema_2, schema_3};
+static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
 /*
@@ -90,8 +94,9 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_HASH_SAVE] = "INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     /* The oldest go, as nothing says whether their files still exist.  A row that is replaced counts as new. */
     [SQL_HASH_PRUNE] = "DELETE FROM hashes WHERE rowid <= (SELECT max(rowid) FROM hashes) - ?1",
-    [SQL_DOWNLOAD_ADD] = "INSERT INTO downloads (root, size, name, target, done) VALUES (?1, ?2, ?3, ?4, ?5)"
-                         " RETURNING number",
+    [SQL_DOWNLOAD_ADD] =
+        "INSERT INTO downloads (root, size, name, target, done, hidden) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+        " RETURNING number",
     [SQL_DOWNLOAD_FIND] = "SELECT number, verified FROM downloads"
                           " WHERE root = ?1 AND size = ?2 AND target = ?3 AND NOT done",
     [SQL_DOWNLOAD_VERIFIED] = "UPDATE downloads SET verified = ?2 WHERE number = ?1 RETURNING 1",
@@ -102,7 +107,7 @@ static const char *const statements[SQL_NOW_END] = {
     [SQL_DOWNLOAD_FORGET_SAME] = "DELETE FROM downloads WHERE done AND number < ?1 AND (root, size, target, name) ="
                                  " (SELECT root, size, target, name FROM downloads WHERE number = ?1)",
     [SQL_DOWNLOAD_FORGET] = "DELETE FROM downloads WHERE number = ?1 RETURNING 1",
-    [SQL_DOWNLOAD_LIST] = "SELECT number, root, size, name, target, done, verified FROM downloads"
+    [SQL_DOWNLOAD_LIST] = "SELECT number, root, size, name, target, done, verified, hidden FROM downloads"
                           " WHERE number > ?1 AND (done = ?2 OR ?2 < 0) ORDER BY number LIMIT 1",
     [SQL_DOWNLOAD_DISTRUST] = "UPDATE downloads SET verified = NULL",
     [SQL_LAYER_SAVE] = "INSERT OR REPLACE INTO layers VALUES (?1, ?2, ?3)",

@@ -215,6 +215,7 @@ static enum err insert_download(struct state *state, struct download_row *row)
     query_text(&query, 3, row->name);
     state_bind_path(&query, 4, state_to_kept(state, row->target));
     query_number(&query, 5, row->done);
+    query_number(&query, 6, row->hidden);
     while (query_next(&query))
         row->number = (uint64_t)query_get_number(&query, 0);
     return query_end(&query);
@@ -363,6 +364,7 @@ static enum err next_download(struct state *state, int done, uint64_t number, st
         ret->name = query_copy_text(&query, 3);
         ret->target = from_kept(state, query_copy_text(&query, 4));
         ret->done = query_get_number(&query, 5) != 0;
+        ret->hidden = query_get_number(&query, 7) != 0;
         if (!ret->target)
             err = ERR_NOMEM;
         else if (!ret->done)

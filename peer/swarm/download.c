@@ -1,5 +1,6 @@
 #include "download.h"
 
+#include "hasher.h"
 #include "library_verify.h"
 #include "local.h"
 #include "log.h"
@@ -11,6 +12,7 @@
 #include "target.h"
 #include "timing.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 /* Without a usable holder for this long it counts as stalled; with some that bring nothing, for the second. */
@@ -23,6 +25,8 @@ struct download {
     struct download_row row;
     uint64_t chunk_size; /* wished for; 0: auto */
     atomic_bool stop, cancelled;
+    char *basis[DOWNLOAD_BASIS_MAX]; /* of a hidden one: older versions */
+    size_t basis_count;
 
     pthread_mutex_t lock; /* guards what follows */
     enum download_state state;
@@ -33,6 +37,8 @@ struct download {
     struct swarm *swarm;
     struct holder_report *reports; /* of the finished swarm */
     size_t report_count;
+    struct peer_record *offers; /* of a hidden one: the last, for the swarm to come */
+    size_t offer_count;
 };
 
 enum err download_new(const struct downloads_options *options, struct bans *bans, struct download_row *row,
@@ -71,6 +77,17 @@ enum err download_new_done(struct download_row *row, const char *path, struct do
     return ERR_OK;
 }
 
+enum err download_set_basis(struct download *download, const char *const *paths, size_t count)
+{
+    for (size_t i = 0; i < count && i < DOWNLOAD_BASIS_MAX; i++) {
+        download->basis[i] = strdup(paths[i]);
+        if (download->basis[i] == NULL)
+            return ERR_NOMEM;
+        download->basis_count++;
+    }
+    return ERR_OK;
+}
+
 void download_free(struct download *download)
 {
     if (download == NULL)
@@ -78,6 +95,9 @@ void download_free(struct download *download)
     swarm_free(download->swarm);
     part_file_release(download->part);
     download_row_free(&download->row);
+    for (size_t i = 0; i < download->basis_count; i++)
+        free(download->basis[i]);
+    free(download->offers);
     free(download->reports);
     (void)pthread_mutex_destroy(&download->lock);
     free(download);
@@ -152,6 +172,26 @@ static void judge(struct download *download, const struct swarm_progress *progre
 
 /* ---- the target ---- */
 
+/* As target_look(), where nobody is to hear of it; what is there under that name is ours, and goes where it is no good. */
+static enum err look_hidden(struct download *download, int folder_fd, struct why *why)
+{
+    const struct download_row *row = &download->row;
+    struct hash_job job = {.path = row->target};
+    enum err err = ERR_NOT_FOUND;
+
+    if (faccessat(folder_fd, names_base(row->target), F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+        return ERR_NOT_FOUND;
+    hasher_run(&job, 1, 0, NULL, &download->stop);
+    if (job.err == ERR_OK && content_equal(&job.hashed.content, &row->content))
+        err = state_save_hash(download->options->state, row->target, &job.stamp, &job.hashed);
+    else if (job.err == ERR_CANCELLED)
+        err = ERR_CANCELLED;
+    else if (unlinkat(folder_fd, names_base(row->target), 0) != 0)
+        err = why_set(why, ERR_EXISTS, "%s is in the way", row->target);
+    hashed_free(&job.hashed);
+    return err;
+}
+
 /* As target_look(); for a repair ERR_NOT_FOUND where it is due, ERR_CHANGED where there is nothing to repair any more. */
 static enum err look(struct download *download, int folder_fd, struct why *why)
 {
@@ -161,6 +201,8 @@ static enum err look(struct download *download, int folder_fd, struct why *why)
 
     if (row->is_repair && repair_is_due(folder_fd, names_base(row->target), &row->damaged))
         return ERR_NOT_FOUND;
+    if (row->hidden)
+        return look_hidden(download, folder_fd, why);
     err = target_look(library, row, folder_fd, &download->stop, why);
     if (row->is_repair && err == ERR_OK)
         library_end_repair(library, row->target, true); /* its other names */
@@ -220,11 +262,13 @@ static enum err open_part(struct download *download, struct why *why)
     download->part = part;
     download->resumed_bytes = part_file_done_bytes(part);
     pthread_mutex_unlock(&download->lock);
+    if (download->row.hidden)
+        return ERR_OK;
     return library_add_part(download->options->library, download->row.target, download->row.name,
                             &download->row.content);
 }
 
-static enum err run_swarm(struct download *download, struct why *why)
+static enum err run_swarm(struct download *download, bool layer_only, struct why *why)
 {
     struct swarm_options options = {.state = download->options->state,
                                     .part = download->part,
@@ -234,7 +278,8 @@ static enum err run_swarm(struct download *download, struct why *why)
                                     .clock = download->options->clock,
                                     .self = download->options->self,
                                     .rate = download->options->rate,
-                                    .chunk_size = download->chunk_size};
+                                    .chunk_size = download->chunk_size,
+                                    .layer_only = layer_only};
     struct swarm *swarm;
     enum err err = swarm_new(&options, &swarm);
 
@@ -242,11 +287,15 @@ static enum err run_swarm(struct download *download, struct why *why)
         return why_set(why, err, "out of memory");
     pthread_mutex_lock(&download->lock);
     download->swarm = swarm;
+    swarm_offer(swarm, download->offers, download->offer_count);
     pthread_mutex_unlock(&download->lock);
     if (atomic_load(&download->stop)) /* it may have come before there was a swarm to stop */
         swarm_stop(swarm);
     err = swarm_run(swarm, why);
     pthread_mutex_lock(&download->lock);
+    free(download->reports);
+    download->reports = NULL;
+    download->report_count = 0;
     (void)swarm_reports(swarm, &download->reports, &download->report_count);
     download->swarm = NULL;
     pthread_mutex_unlock(&download->lock);
@@ -273,6 +322,38 @@ static enum err place(struct download *download, int folder_fd, struct why *why)
     return err;
 }
 
+/* Nobody hears of a hidden one, but who asked for it wants its layer. */
+static enum err keep_hashes(struct download *download, const struct hashed *hashed)
+{
+    struct stamp stamp;
+    enum err err = stamp_read_path(download->row.target, &stamp);
+
+    return err == ERR_OK ? state_save_hash(download->options->state, download->row.target, &stamp, hashed) : err;
+}
+
+/*
+ * The chunks that the content has in common with older versions: the layer says which, so it is fetched before all else.
+ * Without one of them nothing is won.
+ */
+static enum err copy_basis(struct download *download, struct why *why)
+{
+    if (download->basis_count == 0 || part_file_complete(download->part))
+        return ERR_OK;
+    enum err err = run_swarm(download, true, why);
+    for (size_t i = 0; i < download->basis_count && err == ERR_OK; i++) {
+        int fd = open(download->basis[i], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+        if (fd < 0)
+            continue;
+        local_copy(download->part, fd, &download->stop);
+        (void)close(fd);
+    }
+    pthread_mutex_lock(&download->lock);
+    download->resumed_bytes = part_file_done_bytes(download->part);
+    pthread_mutex_unlock(&download->lock);
+    return err;
+}
+
 /* The file is whole: to its target, and from the parts to the files that are shared. */
 static enum err finish(struct download *download, int folder_fd, struct why *why)
 {
@@ -284,7 +365,9 @@ static enum err finish(struct download *download, int folder_fd, struct why *why
     if (err != ERR_OK)
         return err;
     err = part_file_hashed(download->part, &hashed);
-    if (err == ERR_OK)
+    if (err == ERR_OK && row->hidden)
+        err = keep_hashes(download, &hashed);
+    else if (err == ERR_OK)
         err = row->is_repair ? library_add_repaired(library, row->target, &hashed)
                              : library_add_finished(library, row->target, row->name, &hashed);
     hashed_free(&hashed);
@@ -309,8 +392,10 @@ static enum err run(struct download *download, struct why *why)
         err = open_part(download, why);
         if (err == ERR_OK) {
             copy_what_is_here(download, folder_fd);
-            err = run_swarm(download, why);
+            err = copy_basis(download, why);
         }
+        if (err == ERR_OK)
+            err = run_swarm(download, false, why);
         if (err == ERR_OK && atomic_load(&download->cancelled))
             err = ERR_CANCELLED;
         if (err == ERR_OK) /* from here on it cannot be cancelled any more */
@@ -335,7 +420,7 @@ static void remove_bytes(struct download *download)
     part_file_discard(download->options->state, download->row.number);
     if (download->row.is_repair)
         library_end_repair(download->options->library, download->row.target, false);
-    else
+    else if (!download->row.hidden)
         library_drop_part(download->options->library, download->row.target, download->row.name, &download->row.content);
 }
 
@@ -387,8 +472,8 @@ static enum err record_end(struct download *download)
 {
     struct state *state = download->options->state;
 
-    return download->row.is_repair ? state_forget_download(state, download->row.number)
-                                   : state_finish_download(state, download->row.number);
+    return download->row.is_repair || download->row.hidden ? state_forget_download(state, download->row.number)
+                                                           : state_finish_download(state, download->row.number);
 }
 
 /* Somebody changed, or removed, the damaged file: what it is now is shared, and the repair needs nobody any more. */
@@ -422,7 +507,7 @@ void download_run(struct download *download)
         if (err != ERR_OK)
             (void)why_set(&why, err, "%s is whole, but that cannot be recorded: %s", download->row.target,
                           err_name(err));
-        else
+        else if (!download->row.hidden)
             keep_time(download);
     }
 
@@ -477,6 +562,11 @@ const struct content *download_content(const struct download *download)
     return &download->row.content;
 }
 
+bool download_is_hidden(const struct download *download)
+{
+    return download->row.hidden;
+}
+
 bool download_is_over(struct download *download)
 {
     bool over;
@@ -512,10 +602,24 @@ bool download_wants_holders(struct download *download, size_t *ret_useful)
     return wants;
 }
 
+/* For a swarm that begins later; the lock is held. */
+static void remember_offers(struct download *download, const struct peer_record *records, size_t count)
+{
+    struct peer_record *grown = reallocarray(download->offers, count, sizeof *grown);
+
+    if (grown == NULL)
+        return;
+    memcpy(grown, records, count * sizeof *grown);
+    download->offers = grown;
+    download->offer_count = count;
+}
+
 void download_offer(struct download *download, const struct peer_record *records, size_t count)
 {
     pthread_mutex_lock(&download->lock);
     download->tracker_trouble.text[0] = '\0';
+    if (download->row.hidden && count > 0)
+        remember_offers(download, records, count < ITEMS_MAX ? count : ITEMS_MAX);
     if (download->swarm != NULL)
         swarm_offer(download->swarm, records, count);
     pthread_mutex_unlock(&download->lock);
@@ -549,6 +653,7 @@ enum err download_report(struct download *download, struct download_report *ret)
         }
     }
     ret->number = download->row.number;
+    ret->hidden = download->row.hidden;
     ret->content = download->row.content;
     (void)snprintf(ret->name, sizeof ret->name, "%s", download->row.name);
     (void)snprintf(ret->target, sizeof ret->target, "%s", download->row.target);

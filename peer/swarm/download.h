@@ -23,7 +23,9 @@ enum err download_new(const struct downloads_options *options, struct bans *bans
                       struct download **ret);
 /* One that is done before it starts: the content is at `path` already. */
 enum err download_new_done(struct download_row *row, const char *path, struct download **ret);
-void download_free(struct download *download); /* after download_run() */
+/* Before it runs: older versions, of whose chunks those are used that fit; copied. */
+enum err download_set_basis(struct download *download, const char *const *paths, size_t count);
+void download_free(struct download *download); /* after download_run(); NULL is harmless */
 
 void download_run(struct download *download);
 void download_stop(struct download *download);
@@ -38,6 +40,7 @@ void download_forget(struct download *download);
 
 uint64_t download_number(const struct download *download);
 const struct content *download_content(const struct download *download);
+bool download_is_hidden(const struct download *download);
 bool download_is_over(struct download *download); /* done, failed or cancelled */
 
 bool download_is_stalled(struct download *download); /* nobody brings anything */

@@ -42,7 +42,7 @@ static bool is_due(struct entry *entry, uint64_t now_ms)
     bool is_first = entry->find_interval_ms == 0, lost;
     size_t useful;
 
-    if (!download_wants_holders(entry->download, &useful))
+    if (download_is_hidden(entry->download) || !download_wants_holders(entry->download, &useful))
         return false;
     lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_LOST_MS;
     if (!is_first && !lost && now_ms < entry->asked_ms + entry->find_interval_ms)
@@ -76,7 +76,7 @@ static uint64_t find_pause(const struct downloads *downloads, uint64_t now_ms)
         const struct entry *entry = downloads->entries[i];
         uint64_t due_ms = entry->asked_ms + entry->find_interval_ms;
 
-        if (!entry->running)
+        if (!entry->running || download_is_hidden(entry->download))
             continue;
         if (entry->find_interval_ms == 0 || due_ms <= now_ms)
             pause = 5;
@@ -135,12 +135,22 @@ static enum err report_entry(const struct entry *entry, struct download_report *
     return err;
 }
 
+/* Who hears of its end; the lock is held. */
+static download_finished *listener_of(const struct downloads *downloads, const struct entry *entry, void **ret_context)
+{
+    bool hidden = download_is_hidden(entry->download);
+
+    *ret_context = hidden ? downloads->hidden_context : downloads->finished_context;
+    return hidden ? downloads->hidden_finished : downloads->finished;
+}
+
 static void *run_entry(void *context)
 {
     struct entry *entry = context;
     struct downloads *downloads = entry->owner;
     struct download_report report;
     download_finished *finished;
+    void *finished_context;
     bool stopping;
 
     pthread_mutex_lock(&downloads->lock);
@@ -158,11 +168,13 @@ static void *run_entry(void *context)
     pthread_mutex_lock(&downloads->lock);
     entry->running = false;
     downloads->active--;
-    finished = downloads->stopping || downloads_entry_is_paused(entry) ? NULL : downloads->finished;
+    finished = downloads->stopping || downloads_entry_is_paused(entry)
+                   ? NULL
+                   : listener_of(downloads, entry, &finished_context);
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
     if (finished != NULL && report_entry(entry, &report) == ERR_OK) {
-        finished(downloads->finished_context, &report);
+        finished(finished_context, &report);
         download_report_free(&report);
     }
     return NULL;
@@ -318,6 +330,7 @@ static enum err resolve(struct downloads *downloads, const struct download_reque
     }
     row->name = strdup(name);
     row->content = request->content;
+    row->hidden = request->hidden;
     if (row->target == NULL || row->name == NULL)
         return why_set(why, ERR_NOMEM, "out of memory");
     if (strlen(row->target) >= sizeof((struct download_report *)NULL)->target)
@@ -339,10 +352,11 @@ static enum err check_target(const char *target, const struct content *content, 
                    target);
 }
 
-static enum err start_row(struct downloads *downloads, struct download_row *row, bool of_job, uint64_t *ret_number)
+static enum err start_row(struct downloads *downloads, struct download_row *row, const struct download_request *request,
+                          uint64_t *ret_number)
 {
     struct entry *entry;
-    struct download *download;
+    struct download *download = NULL;
     enum err err;
 
     *ret_number = row->number;
@@ -352,12 +366,18 @@ static enum err start_row(struct downloads *downloads, struct download_row *row,
         drop_entry(downloads, entry);
     }
     err = download_new(&downloads->options, &downloads->bans, row, &download);
-    return err == ERR_OK ? add_entry(downloads, download, of_job) : err;
+    if (err == ERR_OK && request != NULL)
+        err = download_set_basis(download, request->basis, request->basis_count);
+    if (err != ERR_OK) {
+        download_free(download);
+        return err;
+    }
+    return add_entry(downloads, download, request != NULL && request->of_job);
 }
 
 enum err downloads_start_row(struct downloads *downloads, struct download_row *row, uint64_t *ret_number)
 {
-    return start_row(downloads, row, false, ret_number);
+    return start_row(downloads, row, NULL, ret_number);
 }
 
 /* Whether the number's row is being removed, or was since we read it; returns when that has ended.  The lock is held. */
@@ -373,7 +393,8 @@ static bool was_cancelled(struct downloads *downloads, uint64_t number)
 }
 
 /* A download of the same that is being cancelled is not joined: a new one follows it. */
-static enum err add_and_start(struct downloads *downloads, struct download_row *row, bool of_job, uint64_t *ret_number)
+static enum err add_and_start(struct downloads *downloads, struct download_row *row,
+                              const struct download_request *request, uint64_t *ret_number)
 {
     enum err err = state_add_download(downloads->options.state, row);
 
@@ -388,7 +409,7 @@ static enum err add_and_start(struct downloads *downloads, struct download_row *
         pthread_mutex_lock(&downloads->lock);
     }
     if (err == ERR_OK)
-        err = start_row(downloads, row, of_job, ret_number);
+        err = start_row(downloads, row, request, ret_number);
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }
@@ -417,15 +438,15 @@ static enum err start_done(struct downloads *downloads, struct download_row *row
     return err == ERR_OK ? add_entry(downloads, download, false) : err;
 }
 
-/* Whether a complete file of the content is shared, and still is what it was. */
-static bool find_shared(struct library *library, const struct content *content, struct share *ret)
+/* Whether a complete file of the content is shared, not only served, and still is what it was. */
+static bool find_shared(struct library *library, struct state *state, const struct content *content, struct share *ret)
 {
     int fd;
 
     if (library_open(library, content, &fd, NULL) != ERR_OK)
         return false;
     (void)close(fd);
-    return library_find(library, content, ret) == ERR_OK && ret->complete;
+    return state_find_complete(state, content, ret) == ERR_OK;
 }
 
 enum err downloads_start(struct downloads *downloads, const struct download_request *request, uint64_t *ret_number,
@@ -437,7 +458,8 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
 
     if (err != ERR_OK)
         goto out;
-    if (request->target == NULL && find_shared(downloads->options.library, &request->content, &share)) {
+    if (request->target == NULL &&
+        find_shared(downloads->options.library, downloads->options.state, &request->content, &share)) {
         pthread_mutex_lock(&downloads->lock);
         err = start_done(downloads, &row, share.path, ret_number);
         pthread_mutex_unlock(&downloads->lock);
@@ -446,7 +468,7 @@ enum err downloads_start(struct downloads *downloads, const struct download_requ
     err = check_target(row.target, &row.content, why);
     if (err != ERR_OK)
         goto out;
-    err = add_and_start(downloads, &row, request->of_job, ret_number);
+    err = add_and_start(downloads, &row, request, ret_number);
     if (err != ERR_OK)
         (void)why_set(why, err, "%s: the download could not be started: %s", request->name, err_name(err));
 out:
@@ -465,7 +487,7 @@ size_t downloads_resume_all(struct downloads *downloads)
         return 0;
     for (size_t i = 0; i < count; i++) {
         pthread_mutex_lock(&downloads->lock);
-        resumed += downloads_start_row(downloads, &rows[i], &number) == ERR_OK;
+        resumed += !rows[i].hidden && downloads_start_row(downloads, &rows[i], &number) == ERR_OK;
         pthread_mutex_unlock(&downloads->lock);
         download_row_free(&rows[i]);
     }
@@ -488,6 +510,7 @@ enum err downloads_cancel(struct downloads *downloads, uint64_t number)
 {
     struct download_report report = {0};
     download_finished *finished = NULL;
+    void *finished_context = NULL;
     struct entry *entry;
     enum err err;
 
@@ -499,14 +522,14 @@ enum err downloads_cancel(struct downloads *downloads, uint64_t number)
     } else if (err == ERR_OK && report.state == DOWNLOAD_FAILED) {
         download_report_free(&report);
         cancel_failed(downloads, entry, &report);
-        finished = downloads->finished;
+        finished = listener_of(downloads, entry, &finished_context);
     } else if (err == ERR_OK && report.state != DOWNLOAD_CANCELLED) {
         download_cancel(entry->download);
         pthread_cond_broadcast(&downloads->changed);
     }
     pthread_mutex_unlock(&downloads->lock);
     if (finished != NULL)
-        finished(downloads->finished_context, &report);
+        finished(finished_context, &report);
     download_report_free(&report);
     return err;
 }
@@ -577,8 +600,10 @@ enum err downloads_list(struct downloads *downloads, struct download_report **re
     *ret = calloc(downloads->count + 1, sizeof **ret);
     if (*ret == NULL)
         err = ERR_NOMEM;
-    for (size_t i = 0; err == ERR_OK && i < downloads->count; i++)
-        err = report_entry(downloads->entries[i], &(*ret)[(*ret_count)++]);
+    for (size_t i = 0; err == ERR_OK && i < downloads->count; i++) {
+        if (!download_is_hidden(downloads->entries[i]->download))
+            err = report_entry(downloads->entries[i], &(*ret)[(*ret_count)++]);
+    }
     pthread_mutex_unlock(&downloads->lock);
     return err;
 }

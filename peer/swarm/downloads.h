@@ -30,7 +30,7 @@ enum err downloads_new(const struct downloads_options *options, struct downloads
 /* Stops all, keeping what is verified for the next start.  NULL is harmless. */
 void downloads_free(struct downloads *downloads);
 
-/* Goes on with the unfinished ones of earlier runs; returns how many. */
+/* Goes on with the unfinished ones of earlier runs, but not with hidden ones; returns how many. */
 size_t downloads_resume_all(struct downloads *downloads);
 
 struct download_request {
@@ -38,7 +38,16 @@ struct download_request {
     const char *name;   /* passed names_check(): below DIR, and the name it is shared under */
     const char *target; /* where the user asked for another place: a path (relative: below DIR); NULL: DIR/name */
     bool of_job; /* one of many (jobs.h): shared under `name` wherever it lands, and told of as part of the job */
+    /*
+     * For another part of the peer, which offers the holders itself: neither shared (others may ask for its chunks all the same)
+     * nor listed, told of or resumed at the next start, where the same request goes on with what is there.
+     */
+    bool hidden;
+    const char *const *basis; /* absolute paths of older versions, whose chunks are used where they fit */
+    size_t basis_count;       /* at most DOWNLOAD_BASIS_MAX */
 };
+#define DOWNLOAD_BASIS_MAX 4u
+
 /*
  * ERR_EXISTS where the target exists with another content (it is kept; `why` suggests "as PATH"), ERR_INVALID for a target
  * that leads out of DIR through the name.  Where the same content is there already, or a download of it to the same target
@@ -71,6 +80,7 @@ struct holder_report {
 
 struct download_report {
     uint64_t number;
+    bool hidden;
     bool of_job;
     struct content content;
     char name[NAME_SIZE_MAX + 1];
@@ -92,7 +102,7 @@ void download_report_free(struct download_report *report);
 
 /* ERR_NOT_FOUND for an unknown number. */
 enum err downloads_report(struct downloads *downloads, uint64_t number, struct download_report *ret);
-/* All of this run, by number, those that are done included; the caller frees each and the array. */
+/* All of this run but hidden ones, by number, those that are done included; the caller frees each and the array. */
 enum err downloads_list(struct downloads *downloads, struct download_report **ret, size_t *ret_count);
 
 /*
@@ -126,6 +136,13 @@ uint64_t downloads_chunk_size(struct downloads *downloads);
 /* Called when it is over, on the download's thread, or on the one that cancelled a failed one. */
 typedef void download_finished(void *context, const struct download_report *report);
 void downloads_set_finished(struct downloads *downloads, download_finished *finished, void *context);
+
+/* The same for hidden ones, instead of that. */
+void downloads_set_hidden_finished(struct downloads *downloads, download_finished *finished, void *context);
+/* Further holders for one that is under way, besides those that are found without. */
+void downloads_offer(struct downloads *downloads, uint64_t number, const struct peer_record *records, size_t count);
+/* Forgets, with their bytes, hidden ones of earlier starts that nobody asked for again in this one. */
+void downloads_drop_hidden(struct downloads *downloads);
 
 /* One that is over is no longer listed. */
 void downloads_forget(struct downloads *downloads, uint64_t number);

@@ -32,8 +32,8 @@ struct downloads {
     bool stopping;
     struct entry **entries;
     size_t count, capacity, active;
-    download_finished *finished;
-    void *finished_context;
+    download_finished *finished, *hidden_finished;
+    void *finished_context, *hidden_context;
 };
 
 /* The lock is held in all of these. */

@@ -27,6 +27,7 @@ struct swarm_options {
     struct rate *rate;     /* of all downloads; may be NULL */
     uint64_t chunk_size;   /* wanted; 0: auto.  A holder that only knows coarser layers decides */
     uint64_t fast_bytes_s; /* from this rate on further threads help; 0: the usual */
+    bool layer_only;       /* swarm_run() ends well as soon as the part has its layer */
 };
 
 /* The options are copied; what they point to must outlive it. */

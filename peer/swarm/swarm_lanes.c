@@ -40,7 +40,7 @@ void swarm_wake(struct swarm *swarm)
 bool swarm_is_over(struct swarm *swarm)
 {
     return swarm->failure != ERR_OK || atomic_load(&swarm->stop) ||
-           (swarm->has_layer && picker_is_done(&swarm->picker));
+           (swarm->has_layer && (swarm->options.layer_only || picker_is_done(&swarm->picker)));
 }
 
 /* One round of a lane; the lock is held before and after, and not while it waits and receives. */
@@ -139,7 +139,7 @@ enum err swarm_run(struct swarm *swarm, struct why *why)
         err = swarm->failure;
         if (why != NULL)
             *why = swarm->failure_why;
-    } else if (!part_file_complete(swarm->options.part)) {
+    } else if (swarm->options.layer_only ? !swarm->has_layer : !part_file_complete(swarm->options.part)) {
         err = why_set(why, ERR_CANCELLED, "stopped");
     }
     return err;

@@ -627,6 +627,48 @@ static void the_end_stops_sharing_under_way(void **unused)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static enum err locate_other(void *context, const struct content *wanted, struct share *ret)
+{
+    const struct content content = content_of("not shared");
+    if (!content_equal(wanted, &content))
+        return ERR_NOT_FOUND;
+    atomic_fetch_add((atomic_uint *)context, 1);
+    *ret = (struct share){
+        .path = strdup(in_folder("other")), .name = strdup("other"), .content = content, .complete = true};
+    return stamp_read_path(ret->path, &ret->stamp);
+}
+
+static void a_source_is_served_but_not_shared(void **unused)
+{
+    (void)unused;
+    atomic_uint asked = 0;
+    const struct library_source source = {.context = &asked, .locate = locate_other};
+    const struct content content = content_of("not shared");
+    struct share found;
+    uint8_t *layer;
+    size_t count;
+    write_file("other", "not shared");
+    assert_false(is_served("not shared"));
+    library_set_source(library, &source);
+    assert_true(is_served("not shared"));
+    assert_int_equal(library_find(library, &content, &found), ERR_OK);
+    assert_true(found.complete);
+    share_free(&found);
+    assert_int_equal(library_layer(library, &content, CHUNK_SIZE_MIN, &layer, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    free(layer);
+    assert_int_equal(library_locate(library, &content, &found), ERR_OK);
+    write_file("other", "something else");
+    int fd;
+    assert_int_equal(library_open_located(library, &found, &fd), ERR_CHANGED);
+    share_free(&found);
+    assert_int_equal(state_count_shares(state), 0);
+    assert_int_equal(atomic_load(&news_count), 0);
+    library_set_source(library, NULL);
+    assert_int_equal(library_find(library, &content, &found), ERR_NOT_FOUND);
+    assert_true(atomic_load(&asked) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,6 +689,7 @@ int main(void)
         TEST(a_part_becomes_a_finished_file),
         TEST(finished_downloads_are_shared_again_unless_they_changed),
         TEST(many_files_that_landed_together_are_shared_now_and_at_the_next_start),
+        TEST(a_source_is_served_but_not_shared),
         TEST(the_end_stops_sharing_under_way),
     };
     log_setup(LOG_INFO, LOG_TEXT, keep_line, NULL);

@@ -121,11 +121,30 @@ static void a_database_without_repairs_gets_a_place_for_them(void **unused)
 {
     (void)unused;
     state_close(open_state());
-    change_db("DROP TABLE repairs; PRAGMA user_version = 2");
+    change_db("DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 2");
     struct state *state = open_state();
     struct download_row row = add(state);
     assert_true(state_is_damaged(state, row.target, &stamp));
     download_row_free(&row);
+    state_close(state);
+}
+
+static void a_hidden_download_stays_hidden(void **unused)
+{
+    (void)unused;
+    struct state *state = open_state();
+    struct download_row row = {.content = content, .name = strdup("n"), .target = strdup("/tmp/n"), .hidden = true},
+                        *rows;
+    size_t count;
+    assert_int_equal(state_add_download(state, &row), ERR_OK);
+    download_row_free(&row);
+    state_close(state);
+    state = open_state();
+    assert_int_equal(state_list_downloads(state, false, 0, 10, &rows, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_true(rows[0].hidden);
+    download_row_free(&rows[0]);
+    free(rows);
     state_close(state);
 }
 
@@ -167,6 +186,7 @@ int main(void)
         TEST(its_end_leaves_nothing_behind),
         TEST(a_download_to_the_same_place_becomes_the_repair_with_what_it_has),
         TEST(a_database_without_repairs_gets_a_place_for_them),
+        TEST(a_hidden_download_stays_hidden),
         TEST(all_names_of_a_path_are_listed),
     };
     return cmocka_run_group_tests_name("state_repairs", tests, NULL, NULL);
