@@ -647,7 +647,7 @@ static void a_source_is_served_but_not_shared(void **unused)
     struct share found;
     uint8_t *layer;
     size_t count;
-    write_file("other", "not shared");
+    make_text("other", "not shared");
     assert_false(is_served("not shared"));
     library_set_source(library, &source);
     assert_true(is_served("not shared"));
@@ -658,7 +658,7 @@ static void a_source_is_served_but_not_shared(void **unused)
     assert_int_equal(count, 1);
     free(layer);
     assert_int_equal(library_locate(library, &content, &found), ERR_OK);
-    write_file("other", "something else");
+    make_text("other", "something else");
     int fd;
     assert_int_equal(library_open_located(library, &found, &fd), ERR_CHANGED);
     share_free(&found);
