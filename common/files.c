@@ -181,12 +181,15 @@ static enum err sync_folder(int folder_fd, const char *folder)
     return err;
 }
 
-static enum err write_new(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode)
+/* `exactly`: whatever the umask says. */
+static enum err write_new(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode, bool exactly)
 {
     int fd = open_retrying(folder_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
     if (fd < 0)
         return err_from_errno(errno);
     enum err err = files_write_at(fd, bytes, length, 0);
+    if (!err && exactly && fchmod(fd, mode))
+        err = err_from_errno(errno);
     if (!err && fsync(fd))
         err = err_from_errno(errno);
     if (close(fd) && !err)
@@ -196,7 +199,8 @@ static enum err write_new(int folder_fd, const char *name, const void *bytes, si
     return err;
 }
 
-enum err files_write_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode)
+static enum err write_and_rename(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode,
+                                 bool exactly)
 {
     uint8_t random[8];
     char suffix[2 * sizeof random + 1];
@@ -210,7 +214,7 @@ enum err files_write_atomically(int folder_fd, const char *name, const void *byt
         free(folder);
         return ERR_NOMEM;
     }
-    err = write_new(folder_fd, temporary, bytes, length, mode);
+    err = write_new(folder_fd, temporary, bytes, length, mode, exactly);
     if (!err && renameat(folder_fd, temporary, folder_fd, name)) {
         err = err_from_errno(errno);
         unlinkat(folder_fd, temporary, 0);
@@ -220,6 +224,16 @@ enum err files_write_atomically(int folder_fd, const char *name, const void *byt
     free(temporary);
     free(folder);
     return err;
+}
+
+enum err files_write_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode)
+{
+    return write_and_rename(folder_fd, name, bytes, length, mode, false);
+}
+
+enum err files_replace_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode)
+{
+    return write_and_rename(folder_fd, name, bytes, length, mode, true);
 }
 
 enum err files_rename_new(int from_fd, const char *from, int to_fd, const char *to)

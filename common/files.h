@@ -36,6 +36,9 @@ enum err files_make_folder(const char *path);
 /* A temporary file, fsync, rename, fsync of the folder.  `mode` as for open(). */
 enum err files_write_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode);
 
+/* The same for a file of the user's that is there already: `mode` is what it had, and counts whatever the umask is. */
+enum err files_replace_atomically(int folder_fd, const char *name, const void *bytes, size_t length, mode_t mode);
+
 /* Like renameat(), but what is at the new name stays: ERR_EXISTS then.  ERR_CONFLICT where it is on another file system. */
 enum err files_rename_new(int from_fd, const char *from, int to_fd, const char *to);
 

@@ -96,18 +96,6 @@ static CURLcode run_call(struct http_caller *caller)
     return code;
 }
 
-/* Unspecified where libcurl does not know. */
-static void read_sender(CURL *easy, struct address *ret)
-{
-    const char *host = NULL;
-    long port = 0;
-
-    memset(ret, 0, sizeof *ret);
-    if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &host) == CURLE_OK && host != NULL &&
-        curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK)
-        (void)address_parse_host(host, (uint16_t)port, ret);
-}
-
 enum err http_call(struct http_caller *caller, const struct http_call *call, struct http_answer *ret, struct why *why)
 {
     struct http_exchange *exchange = &caller->exchange;
@@ -137,11 +125,12 @@ enum err http_call(struct http_caller *caller, const struct http_call *call, str
     }
     err = http_exchange_outcome(exchange, run_call(caller), why);
     if (err == ERR_OK)
-        read_sender(exchange->easy, &ret->from);
+        http_exchange_sender(exchange, &ret->from);
     (void)curl_multi_remove_handle(caller->multi, exchange->easy);
     if (err == ERR_OK) {
         ret->status = exchange->status;
         ret->retry_after_s = exchange->retry_after_s;
+        ret->clock = exchange->sender_clock;
         ret->body = caller->body;
         ret->length = caller->length;
         caller->body = NULL;

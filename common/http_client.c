@@ -51,6 +51,8 @@ static void take_header(struct http_exchange *exchange, const char *name, const 
         const char *host = NULL;
 
         (void)curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &host);
+        if (!lamport_parse(value, &exchange->sender_clock))
+            exchange->sender_clock = 0;
         lamport_receive_text(exchange->clock, value, host == NULL ? "somebody" : host);
     }
 }
@@ -129,6 +131,7 @@ bool http_exchange_set_up(struct http_exchange *exchange, const struct http_setu
     exchange->header_bytes = 0;
     exchange->has_content_range = false;
     exchange->retry_after_s = 0;
+    exchange->sender_clock = 0;
     exchange->failure = ERR_OK;
     exchange->error[0] = '\0';
     curl_easy_reset(easy);
@@ -156,6 +159,17 @@ bool http_exchange_set_up(struct http_exchange *exchange, const struct http_setu
     if (setup->method != NULL)
         code |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, setup->method);
     return code == CURLE_OK;
+}
+
+void http_exchange_sender(const struct http_exchange *exchange, struct address *ret)
+{
+    const char *host = NULL;
+    long port = 0;
+
+    memset(ret, 0, sizeof *ret);
+    if (curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &host) == CURLE_OK && host != NULL &&
+        curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK)
+        (void)address_parse_host(host, (uint16_t)port, ret);
 }
 
 void http_exchange_tear_down(struct http_exchange *exchange)

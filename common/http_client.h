@@ -45,6 +45,7 @@ struct http_answer {
     size_t length;
     uint64_t retry_after_s; /* 0: absent */
     struct address from;    /* who answered */
+    uint64_t clock;         /* its Lamport clock; 0: absent or malformed */
 };
 /*
  * ERR_OK where a whole answer came, whatever its status.  ERR_UNREACHABLE, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_PROTOCOL,
@@ -70,6 +71,8 @@ struct http_result {
     uint64_t elapsed_us;    /* from the start of the request */
     uint64_t first_byte_us; /* until the answer's first byte */
     uint64_t retry_after_s; /* 0: absent */
+    struct address from;    /* who answered; unspecified where nobody did */
+    uint64_t clock;         /* its Lamport clock; 0: absent or malformed */
     const char *error_body; /* first bytes of an answer that is not 2xx, terminated; lasts for the callback */
     size_t error_length;
     struct why why;

@@ -19,6 +19,7 @@ struct http_exchange {
     bool has_content_range;
     uint64_t range_first, range_last, range_size;
     uint64_t retry_after_s;
+    uint64_t sender_clock; /* 0: none */
     enum err failure; /* why a callback broke off; ERR_OK: it did not */
     char error[CURL_ERROR_SIZE];
 };
@@ -32,6 +33,8 @@ struct http_setup {
 
 /* Makes the handle ready for a new request, whatever it did before; tick and headers included.  False: no memory. */
 bool http_exchange_set_up(struct http_exchange *exchange, const struct http_setup *setup);
+/* Who answers; unspecified where libcurl does not know. */
+void http_exchange_sender(const struct http_exchange *exchange, struct address *ret);
 void http_exchange_tear_down(struct http_exchange *exchange);
 /* What libcurl's code for the whole request means. */
 enum err http_exchange_outcome(const struct http_exchange *exchange, CURLcode code, struct why *why);

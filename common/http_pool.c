@@ -484,9 +484,11 @@ static void complete(struct http_transfer *transfer, CURLcode code)
                                  .elapsed_us = timing_now_us() - transfer->started_us,
                                  .first_byte_us = transfer->first_byte_us,
                                  .retry_after_s = exchange->retry_after_s,
+                                 .clock = exchange->sender_clock,
                                  .error_body = "",
                                  .error_length = transfer->error_length};
 
+    http_exchange_sender(exchange, &result.from);
     result.err = http_exchange_outcome(exchange, code, &result.why);
     if (result.err == ERR_OK && (exchange->status == 200 || exchange->status == 206) && !is_whole(transfer))
         result.err = why_set(&result.why, ERR_PROTOCOL, "the answer is not all of the range that was asked for");

@@ -112,6 +112,10 @@
 #define NEIGHBOURS_UNPROVEN_MAX 256u
 /* Addresses of one peer: IPv4 and IPv6 on two interfaces. */
 #define NEIGHBOUR_ADDRESSES_MAX 4u
+/* The file of --neighbours: full lines for all of them, and long comments. */
+#define NEIGHBOURS_FILE_MAX (256u * KIB)
+/* A hello or a bye: a few short members. */
+#define HELLO_SIZE_MAX (8u * KIB)
 /* The name of a network; only its hash travels. */
 #define NETWORK_NAME_MAX 64u
 /* What a peer says that it can do, and each word of that. */

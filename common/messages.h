@@ -173,6 +173,47 @@ enum err have_answer_parse(const char *text, size_t length, uint64_t size, struc
 char *have_answer_format(const struct have_answer *answer);
 void have_answer_free(struct have_answer *answer);
 
+/* ---- POST /v1/hello, and the answer to it ---- */
+
+/* What a peer can do besides serving files; bits.  Words that are not known here are left out. */
+enum hello_feature { HELLO_SYNC = 1 };
+
+struct hello_message {
+    uint8_t id[HASH_SIZE];
+    uint8_t instance[INSTANCE_SIZE];
+    struct address address;     /* host unspecified where absent: the one that the message came from */
+    uint8_t network[HASH_SIZE]; /* SHA-256 of its name */
+    unsigned features;          /* enum hello_feature */
+    uint64_t files;             /* that it shares; 0 where absent */
+};
+enum err hello_message_parse(const char *text, size_t length, struct hello_message *ret, struct why *why);
+char *hello_message_format(const struct hello_message *message);
+
+/* ---- POST /v1/bye ---- */
+
+struct bye_message {
+    uint8_t id[HASH_SIZE];
+};
+enum err bye_message_parse(const char *text, size_t length, struct bye_message *ret, struct why *why);
+char *bye_message_format(const struct bye_message *message);
+
+/* ---- GET /v1/peers of a peer ---- */
+
+struct neighbour_record {
+    uint8_t id[HASH_SIZE];
+    struct address address;
+    bool online;
+    uint64_t clock;
+};
+struct neighbour_records {
+    struct neighbour_record *items;
+    size_t count;
+    size_t skipped;
+};
+enum err neighbour_records_parse(const char *text, size_t length, struct neighbour_records *ret, struct why *why);
+char *neighbour_records_format(const struct neighbour_records *list);
+void neighbour_records_free(struct neighbour_records *list);
+
 /* ---- GET /v1/status of a peer ---- */
 
 struct transfer_status {

@@ -2,6 +2,7 @@
 
 #include "limits.h"
 #include "merkle.h"
+#include "neighbours.h"
 #include "units.h"
 
 #define TRACKER_DEFAULT "127.0.0.1:5000"
@@ -20,6 +21,8 @@ enum option_id {
     OPTION_ADVERTISE,
     OPTION_ALLOW_HOST,
     OPTION_NO_DISCOVER,
+    OPTION_NEIGHBOURS,
+    OPTION_NETWORK,
     OPTION_VERBOSE,
     OPTION_VERSION,
     OPTION_HELP
@@ -42,6 +45,8 @@ static const struct option_row {
     {"--advertise", OPTION_ADVERTISE, true},
     {"--allow-host", OPTION_ALLOW_HOST, true},
     {"--no-discover", OPTION_NO_DISCOVER, false},
+    {"--neighbours", OPTION_NEIGHBOURS, true},
+    {"--network", OPTION_NETWORK, true},
     {"-v", OPTION_VERBOSE, false},
     {"--version", OPTION_VERSION, false},
     {"--help", OPTION_HELP, false},
@@ -58,7 +63,10 @@ const char *arguments_help(void)
            "\n"
            "  --tracker HOST:PORT    the tracker; may be repeated: the next one is tried where one fails\n"
            "                         (default: $ENXAME_TRACKER, else " TRACKER_DEFAULT ")\n"
-           "  --no-tracker           do without one\n"
+           "  --no-tracker           do without one: neighbours alone\n"
+           "  --neighbours FILE      other peers, a line of host:port each; new ones are added as they are found\n"
+           "  --network NAME         peers of other networks are no neighbours (default: " NEIGHBOURS_NETWORK_DEFAULT
+           ")\n"
            "  --dir DIR              where downloads land (default: downloads/<port>)\n"
            "  --chunk-size SIZE      of downloads: 16K to 16M, a power of two, or auto (the default)\n"
            "  --limit-up RATE        what all uploads together may take: bytes a second, such as 500K or 10M\n"
@@ -158,6 +166,23 @@ static enum err set_dir(struct arguments *arguments, const char *value, struct w
     return arguments->dir ? ERR_OK : why_set(why, ERR_NOMEM, "out of memory");
 }
 
+static enum err set_neighbours(struct arguments *arguments, const char *value, struct why *why)
+{
+    if (*value == '\0')
+        return bad(why, "--neighbours", value, "must be the path of a file");
+    arguments->neighbours = value;
+    return ERR_OK;
+}
+
+static enum err set_network(struct arguments *arguments, const char *value, struct why *why)
+{
+    struct why cause = {""};
+    if (neighbours_check_network(value, &cause))
+        return bad(why, "--network", value, cause.text);
+    arguments->network = value;
+    return ERR_OK;
+}
+
 static enum err apply(struct arguments *arguments, enum option_id id, const char *value, struct why *why)
 {
     switch (id) {
@@ -191,6 +216,10 @@ static enum err apply(struct arguments *arguments, enum option_id id, const char
     case OPTION_NO_DISCOVER:
         arguments->no_discover = true;
         return ERR_OK;
+    case OPTION_NEIGHBOURS:
+        return set_neighbours(arguments, value, why);
+    case OPTION_NETWORK:
+        return set_network(arguments, value, why);
     case OPTION_VERBOSE:
         arguments->verbose = true;
         return ERR_OK;
@@ -290,6 +319,7 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
                                        struct why *why)
 {
     memset(ret, 0, sizeof *ret);
+    ret->network = NEIGHBOURS_NETWORK_DEFAULT;
     if (!allocate(ret, argc)) {
         (void)why_set(why, ERR_NOMEM, "out of memory");
         return ARGUMENTS_BAD;

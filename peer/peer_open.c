@@ -5,6 +5,7 @@
 #include "http_client.h"
 #include "limits.h"
 #include "log.h"
+#include "neighbours_file.h"
 #include "progress.h"
 #include "timing.h"
 
@@ -145,12 +146,69 @@ static enum err open_server(struct session *session, struct why *why)
                                      .state = session->state,
                                      .library = session->library,
                                      .clock = session->clock,
+                                     .neighbours = session->neighbours,
+                                     .advertise = arguments->has_advertise ? &arguments->advertise : NULL,
                                      .allow_hosts = arguments->allow_hosts,
                                      .allow_host_count = arguments->allow_host_count};
     enum err err = server_start(&options, &session->server, why);
     if (!err)
         server_address(session->server, &session->address);
     session->announced = arguments->has_advertise ? arguments->advertise : session->address;
+    return err;
+}
+
+static void warn_of_line(void *context, size_t number, const char *reason)
+{
+    log_warn("--neighbours %s: line %zu %s; it is left out", (const char *)context, number, reason);
+}
+
+static enum err open_neighbours(struct session *session)
+{
+    enum err err = identity_random(session->instance, INSTANCE_SIZE);
+    struct neighbours_options options = {.id = state_identity(session->state)->id,
+                                         .instance = session->instance,
+                                         .network = session->arguments->network};
+    return err ? err : neighbours_new(&options, &session->neighbours);
+}
+
+/* All addresses at which this peer might meet itself. */
+static void tell_own_addresses(struct session *session)
+{
+    struct address own[ADDRESSES_MAX];
+    size_t count = 0;
+    neighbours_add_own(session->neighbours, &session->address);
+    neighbours_add_own(session->neighbours, &session->announced);
+    if (!address_is_unspecified(&session->address))
+        return;
+    if (address_parse_host("127.0.0.1", session->address.port, &own[0]))
+        neighbours_add_own(session->neighbours, &own[0]);
+    if (address_parse_host("::1", session->address.port, &own[0]))
+        neighbours_add_own(session->neighbours, &own[0]);
+    if (address_interfaces(session->address.port, ADDRESSES_MAX, own, &count))
+        return;
+    for (size_t i = 0; i < count; i++)
+        neighbours_add_own(session->neighbours, &own[i]);
+}
+
+static enum err open_greeter(struct session *session, struct why *why)
+{
+    /* The parser's callback only shows it. */
+    const char *path = session->arguments->neighbours;
+    struct neighbours_lines lines = {0};
+    enum err err = ERR_OK;
+    tell_own_addresses(session);
+    if (path)
+        err = neighbours_file_open(path, warn_of_line, (void *)(uintptr_t)path, &session->neighbours_file, &lines, why);
+    struct greeter_options options = {.neighbours = session->neighbours,
+                                      .state = session->state,
+                                      .clock = session->clock,
+                                      .self = session->announced,
+                                      .file = session->neighbours_file,
+                                      .endpoints = (const char *const *)lines.endpoints,
+                                      .endpoint_count = lines.count};
+    if (!err)
+        err = greeter_start(&options, &session->greeter);
+    neighbours_lines_free(&lines);
     return err;
 }
 
@@ -174,6 +232,7 @@ static enum err open_announcer(struct session *session)
                                         .library = session->library,
                                         .trackers = session->trackers,
                                         .clock = session->clock,
+                                        .instance = session->instance,
                                         .address = session->announced,
                                         .more = more,
                                         .more_count = more_count};
@@ -239,11 +298,15 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
     if (!err)
         err = open_state(session, why);
     if (!err)
+        err = open_neighbours(session);
+    if (!err)
         err = open_server(session, why);
     if (!err)
         err = open_announcer(session);
     if (!err)
         err = open_downloads(peer);
+    if (!err)
+        err = open_greeter(session, why);
     if (!err)
         err = signals_start(on_signal, peer, &peer->signals);
     if (!err)
@@ -268,6 +331,7 @@ void peer_close(struct peer *peer)
     downloads_free(session->downloads);
     jobs_free(session->jobs);
     announcer_stop(session->announcer);
+    greeter_stop(session->greeter);
     server_stop(session->server);
     library_stop(session->library);
     sharing_free(session->sharing);
@@ -275,6 +339,8 @@ void peer_close(struct peer *peer)
     signals_stop(peer->signals);
     tracker_client_free(session->client);
     trackers_free(session->trackers);
+    neighbours_free(session->neighbours);
+    neighbours_file_free(session->neighbours_file);
     if (session->state && session->clock && state_save_clock(session->state, lamport_now(session->clock)))
         log_warn("the clock could not be saved");
     lamport_free(session->clock);

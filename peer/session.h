@@ -11,6 +11,7 @@
 #include "announcer.h"
 #include "arguments.h"
 #include "downloads.h"
+#include "greeter.h"
 #include "jobs.h"
 #include "library.h"
 #include "listing.h"
@@ -39,6 +40,10 @@ struct session {
     struct lamport *clock;
     struct library *library;
     struct server *server;
+    struct neighbours *neighbours;
+    struct greeter *greeter;
+    struct neighbours_file *neighbours_file; /* NULL: none */
+    uint8_t instance[INSTANCE_SIZE];         /* of this start */
     struct trackers *trackers;   /* empty with --no-tracker */
     struct announcer *announcer; /* NULL with --no-tracker */
     struct downloads *downloads;

@@ -370,10 +370,10 @@ enum err announcer_start(const struct announcer_options *options, struct announc
         return ERR_NOMEM;
     }
     announcer->has_previous = state_last_instance(options->state, announcer->previous);
-    enum err err = identity_random(announcer->instance, INSTANCE_SIZE);
+    memcpy(announcer->instance, options->instance, INSTANCE_SIZE);
+    announcer->options.instance = announcer->instance;
     announcer->client = tracker_client_new(options->trackers, options->clock, state_identity(options->state));
-    if (!err && !announcer->client)
-        err = ERR_NOMEM;
+    enum err err = announcer->client ? ERR_OK : ERR_NOMEM;
     if (!err && options->more_count > 0) {
         announcer->options.more = calloc(options->more_count, sizeof *options->more);
         if (announcer->options.more)

@@ -11,13 +11,13 @@
 /* One that said farewell may come back. */
 #define BYE_MS 5000u
 /* An ONLINE one is greeted this often, or, where there are many, 20 of them a second. */
-#define REFRESH_MS 15000u
+#define REFRESH_MS 5000u
 #define REFRESH_EACH_MS 50u
 /* After one time-out of an ONLINE one. */
 #define DOUBT_MS 1000u
 /* What others say brings no greeting sooner than this after the last one. */
 #define SUSPECT_GAP_MS 1000u
-#define HEARSAY_GAP_MS 5000u
+#define HEARSAY_GAP_MS 2000u
 /* Hearsay that nobody repeats is forgotten, once it has been tried. */
 #define HEARSAY_MS (10u * 60u * 1000u)
 /* How far ahead a clock may be in hearsay. */

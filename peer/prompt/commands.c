@@ -48,6 +48,9 @@ static const struct command {
      false, COMPLETES_PATHS},
     {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
      false, COMPLETES_SHARED},
+    {"neighbours", NULL, "", "other peers that this one knows of itself", 0, 0, command_neighbours, false,
+     COMPLETES_NOTHING},
+    {"clock", NULL, "", "this peer's Lamport clock", 0, 0, command_clock, false, COMPLETES_NOTHING},
     {"exit", "quit", "", "end; where attached, leave: the peer goes on", 0, 0, command_exit, false, COMPLETES_NOTHING},
     {"stop", NULL, "", "end the peer, also where attached", 0, 0, command_stop, false, COMPLETES_NOTHING},
 };

@@ -231,6 +231,9 @@ static const struct http_route routes[] = {
     {"GET", "/v1/files/{}/have", 0, server_have},
     {"POST", "/v1/files/{}/any", BODY_SIZE_MAX, server_any},
     {"POST", "/v1/batch", BODY_SIZE_MAX, server_batch},
+    {"POST", "/v1/hello", HELLO_SIZE_MAX, server_hello},
+    {"POST", "/v1/bye", HELLO_SIZE_MAX, server_bye},
+    {"GET", "/v1/peers", 0, server_peers},
     {"GET", "/v1/status", 0, get_status},
     {"GET", "/metrics", 0, get_metrics},
     {"GET", "/healthz", 0, get_health},
@@ -278,6 +281,11 @@ enum err server_start(const struct server_options *options, struct server **ret,
         server_stop(server);
         return err;
     }
+    if (options->advertise != NULL)
+        server->self = *options->advertise;
+    else
+        server_address(server, &server->self);
+    atomic_store(&server->is_up, true);
     *ret = server;
     return ERR_OK;
 }

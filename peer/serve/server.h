@@ -6,6 +6,7 @@
 #include "downloads.h"
 #include "lamport.h"
 #include "library.h"
+#include "neighbours.h"
 #include "rate.h"
 
 struct server;
@@ -15,7 +16,9 @@ struct server_options {
     struct state *state;
     struct library *library;
     struct lamport *clock;
-    struct rate *up, *down; /* of what is sent; of what is received, shown only */
+    struct neighbours *neighbours;
+    const struct address *advertise; /* what a hello is answered with; NULL: where it listens */
+    struct rate *up, *down;          /* of what is sent; of what is received, shown only */
     const char *const *allow_hosts;
     size_t allow_host_count;
 };

@@ -1,4 +1,7 @@
-/* What server.c (life, lists, status), server_content.c and server_batch.c (bytes of contents) share; for nobody else. */
+/*
+ * What server.c (life, lists, status), server_content.c and server_batch.c (bytes of contents) and server_neighbours.c
+ * (hello, bye, peers) share; for nobody else.
+ */
 #ifndef ENXAME_PEER_SERVER_INTERNAL_H
 #define ENXAME_PEER_SERVER_INTERNAL_H
 
@@ -13,6 +16,8 @@
 
 struct server {
     struct server_options options;
+    struct address self; /* where others reach this peer; set before: */
+    atomic_bool is_up;
     struct http_server *http;
     struct polls *polls;
     struct uploads *uploads;
@@ -28,5 +33,6 @@ struct server {
 struct part_file *server_part(struct server *server, const struct content *content);
 
 http_handler server_data, server_layer, server_have, server_any, server_batch;
+http_handler server_hello, server_bye, server_peers;
 
 #endif

@@ -1,0 +1,93 @@
+/* What other peers say about themselves (hello, bye), and whom this one knows (GET /v1/peers). */
+#include "greeting.h"
+#include "limits.h"
+#include "server_internal.h"
+
+#include <string.h>
+
+static uint64_t clock_of(const struct http_request *request)
+{
+    const char *text = http_request_header(request, "Lamport-Clock");
+    uint64_t clock;
+    return text && lamport_parse(text, &clock) ? clock : 0;
+}
+
+/* A reason to look: nobody is ONLINE because of what it says itself. */
+static void take_sighting(struct server *server, const struct http_request *request,
+                          const struct hello_message *message)
+{
+    const struct address *source = http_request_source(request);
+    struct neighbour_sighting sighting = {
+        .has_id = true, .has_instance = true, .clock = clock_of(request), .source = NEIGHBOUR_BY_HELLO};
+    memcpy(sighting.id, message->id, HASH_SIZE);
+    memcpy(sighting.instance, message->instance, INSTANCE_SIZE);
+    greeting_place(message, source, &sighting.address);
+    if (address_believable(&sighting.address, source))
+        (void)neighbours_found(server->options.neighbours, &sighting);
+}
+
+void server_hello(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct neighbours *neighbours = server->options.neighbours;
+    struct hello_message message;
+    struct why why = {""};
+    size_t length;
+    const char *body = http_request_body(request, &length);
+    if (hello_message_parse(body, length, &message, &why)) {
+        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+        return;
+    }
+    if (memcmp(message.network, neighbours_network(neighbours), HASH_SIZE) != 0) {
+        http_reply_problem(request, 403, GREETING_OTHER_NETWORK, "this peer belongs to another network (--network)");
+        return;
+    }
+    take_sighting(server, request, &message);
+    if (!atomic_load(&server->is_up)) {
+        http_reply_header(request, "Retry-After", "1");
+        http_reply_problem(request, 503, "busy", "this peer is starting");
+        return;
+    }
+    http_reply_json(request, 200, greeting_text(neighbours, server->options.state, &server->self));
+}
+
+void server_bye(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct bye_message message;
+    struct why why = {""};
+    size_t length;
+    const char *body = http_request_body(request, &length);
+    if (bye_message_parse(body, length, &message, &why)) {
+        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+        return;
+    }
+    neighbours_bye(server->options.neighbours, message.id, http_request_source(request));
+    http_reply_empty(request, 204);
+}
+
+/* Only those that have answered this peer: hearsay is not passed on. */
+void server_peers(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct neighbour *all = NULL;
+    struct neighbour_records list = {0};
+    size_t count = 0;
+    char *text = NULL;
+    if (!neighbours_list(server->options.neighbours, &all, &count))
+        list.items = calloc(count + 1, sizeof *list.items);
+    for (size_t i = 0; list.items && i < count && list.count < ITEMS_MAX; i++) {
+        if (!all[i].proven || all[i].foreign)
+            continue;
+        struct neighbour_record *record = &list.items[list.count++];
+        record->address = all[i].address;
+        record->online = all[i].status == NEIGHBOUR_ONLINE;
+        record->clock = all[i].clock;
+        memcpy(record->id, all[i].id, HASH_SIZE);
+    }
+    if (list.items)
+        text = neighbour_records_format(&list);
+    neighbour_records_free(&list);
+    free(all);
+    http_reply_json(request, 200, text);
+}
