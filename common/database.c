@@ -1,5 +1,12 @@
 #include "database.h"
 
+#include "limits.h"
+
+#include <sys/stat.h>
+
+/* Up to this size a database is looked through when it is opened. */
+#define CHECKED_SIZE_MAX (8u * MIB)
+
 enum err database_error(int code)
 {
     switch (code & 0xff) {
@@ -166,6 +173,28 @@ bool database_is_ours(const struct database_kind *kind, int64_t application)
     if (kind->version < 0)
         return false;
     return kind->application == application || (kind->application == 0 && kind->version == 0 && kind->objects == 0);
+}
+
+static int keep_verdict(void *context, int columns, char **values, char **names)
+{
+    bool *sound = context;
+
+    (void)names;
+    if (columns > 0 && values[0] && strcmp(values[0], "ok") != 0)
+        *sound = false;
+    return 0;
+}
+
+int database_check(sqlite3 *db, const char *path)
+{
+    struct stat status;
+    bool sound = true;
+    int code;
+
+    if (stat(path, &status) || status.st_size > (off_t)CHECKED_SIZE_MAX)
+        return SQLITE_OK;
+    code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_verdict, &sound, NULL);
+    return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
 }
 
 int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, int64_t to)

@@ -57,6 +57,12 @@ int database_kind(sqlite3 *db, struct database_kind *ret);
 bool database_is_ours(const struct database_kind *kind, int64_t application);
 
 /*
+ * Looks through the whole database at `path`, which `db` has open, where that is quick; a larger one shows its damage where it
+ * is read.  Returns SQLite's code, SQLITE_CORRUPT where it is damaged.
+ */
+int database_check(sqlite3 *db, const char *path);
+
+/*
  * Runs migrations[from] to migrations[to - 1] in one transaction; each leads from its number to the next and sets
  * user_version itself.  Returns SQLite's code.
  */

@@ -2,11 +2,7 @@
 
 #include "limits.h"
 
-#include <sys/stat.h>
-
 #define APPLICATION_ID 0x456e7870 /* "Enxp" */
-/* Up to this size the whole database is looked through at the start; a larger one shows its damage where it is read. */
-#define CHECKED_SIZE_MAX (8u * MIB)
 /* Another program (a shell on the database) may hold the write lock this long. */
 #define BUSY_MS 5000
 /* Hashes that are kept: as many as a peer can register, and as many again. */
@@ -262,25 +258,6 @@ static enum err migrate(sqlite3 *db, const char *path, struct why *why)
     return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
 }
 
-static int keep_verdict(void *context, int columns, char **values, char **names)
-{
-    (void)names;
-    bool *sound = context;
-    if (columns > 0 && values[0] && strcmp(values[0], "ok") != 0)
-        *sound = false;
-    return 0;
-}
-
-static int check_small(sqlite3 *db, const char *path)
-{
-    struct stat status;
-    bool sound = true;
-    if (stat(path, &status) || status.st_size > (off_t)CHECKED_SIZE_MAX)
-        return SQLITE_OK;
-    int code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_verdict, &sound, NULL);
-    return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
-}
-
 /* Counting what is allocated costs a lock at each allocation.  Too late where SQLite runs already, which does no harm. */
 static void set_up_sqlite(void)
 {
@@ -302,7 +279,7 @@ static enum err open_kept(struct state *state, const char *path, struct why *why
     enum err err = migrate(kept->db, path, why);
     if (err)
         return err;
-    code = check_small(kept->db, path);
+    code = database_check(kept->db, path);
     /* NORMAL: after a power cut the last commits may be gone, which costs some hashing, but never the database. */
     if (code == SQLITE_OK)
         code = sqlite3_exec(kept->db,

@@ -17,7 +17,10 @@ struct sync_index;
 enum err index_open(const char *path, struct sync_index **ret, struct why *why);
 void index_close(struct sync_index *index); /* NULL is harmless */
 
-/* As state_begin(): the calls of one thread until index_commit() are one transaction; others wait meanwhile. */
+/*
+ * The calls of one thread between these are one transaction; they nest; others wait meanwhile.  After the first of them that
+ * fails (ERR_NOT_FOUND is no failure) nothing is kept, and the commit says why.
+ */
 void index_begin(struct sync_index *index);
 enum err index_commit(struct sync_index *index);
 void index_rollback(struct sync_index *index);
@@ -32,7 +35,7 @@ uint64_t index_sequence(struct sync_index *index);        /* of the last change 
 /* ---- entries ---- */
 
 enum err index_get(struct sync_index *index, const char *name, struct sync_row *ret); /* ERR_NOT_FOUND */
-/* Adds or replaces it, with the next sequence. */
+/* Adds or replaces it, with the next sequence, whatever row->sequence is.  ERR_INVALID where its version is not valid. */
 enum err index_put(struct sync_index *index, const struct sync_row *row);
 /* The same entry with another stamp: nobody else needs to hear of it. */
 enum err index_restamp(struct sync_index *index, const char *name, const struct stamp *stamp);
@@ -42,10 +45,15 @@ enum err index_restamp(struct sync_index *index, const char *name, const struct 
  */
 enum err index_children(struct sync_index *index, const char *folder, const char *after, size_t limit,
                         struct sync_row **ret, size_t *ret_count);
+/* Conflict copies that lie in the folder, by folder and name; the caller frees each and the array. */
+enum err index_conflicts(struct sync_index *index, size_t limit, struct sync_row **ret, size_t *ret_count);
 /* Files of this content that lie in the folder: at most `limit`; the caller frees each and the array. */
 enum err index_find_content(struct sync_index *index, const struct content *content, size_t limit,
                             struct sync_row **ret, size_t *ret_count);
-/* Entries changed after `since`, deleted ones, too; as many as fit into one answer. */
+/*
+ * Entries changed after `since`, deleted ones, too; as many as fit into one answer.  `since` beyond the last change is of an
+ * index that was newer, before an old copy of it was put in its place: then all from the first.
+ */
 enum err index_page(struct sync_index *index, uint64_t since, size_t limit, struct sync_page *ret);
 
 struct index_totals {
@@ -73,7 +81,7 @@ enum err index_take_page(struct sync_index *index, const uint8_t peer[static HAS
 /* Those with numbers above `after`, oldest first; the caller frees each and the array. */
 enum err index_list_pending(struct sync_index *index, uint64_t after, size_t limit, struct sync_pending **ret,
                             size_t *ret_count);
-enum err index_drop_pending(struct sync_index *index, uint64_t number);
+enum err index_drop_pending(struct sync_index *index, uint64_t number); /* of none that is there: nothing */
 
 /* ---- what is being done: committed before a file is touched, settled by content after a crash ---- */
 
@@ -98,7 +106,7 @@ struct sync_trash {
     char *name;  /* that it had in the folder */
     char *place; /* below .enxame/trash */
     uint64_t size_bytes;
-    struct content content;
+    struct content content; /* of a file whose content is known */
     bool has_content;
     int64_t since_s; /* wall clock */
 };
