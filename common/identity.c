@@ -3,6 +3,7 @@
 #include "merkle.h"
 
 #include <errno.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <string.h>
 #include <strings.h>
@@ -35,6 +36,17 @@ enum err identity_new(struct identity *ret)
     enum err err = identity_random(secret, sizeof secret);
     if (err)
         return err;
+    identity_from_secret(secret, ret);
+    gnutls_memset(secret, 0, sizeof secret);
+    return ERR_OK;
+}
+
+enum err identity_for_tracker(const struct identity *identity, const uint8_t tracker[static HASH_SIZE],
+                              struct identity *ret)
+{
+    uint8_t secret[HASH_SIZE];
+    if (gnutls_hmac_fast(GNUTLS_MAC_SHA256, identity->secret, HASH_SIZE, tracker, HASH_SIZE, secret) != 0)
+        return ERR_NOMEM;
     identity_from_secret(secret, ret);
     gnutls_memset(secret, 0, sizeof secret);
     return ERR_OK;

@@ -23,6 +23,13 @@ struct identity {
 enum err identity_new(struct identity *ret);
 void identity_from_secret(const uint8_t secret[static HASH_SIZE], struct identity *ret);
 
+/*
+ * The identity that a tracker gets to see which was found rather than configured: its secret is HMAC-SHA256, under the true
+ * secret, of the tracker's id, so that no tracker can use what it saw at another one.
+ */
+enum err identity_for_tracker(const struct identity *identity, const uint8_t tracker[static HASH_SIZE],
+                              struct identity *ret);
+
 /* "Bearer " and 64 hex digits, as in the Authorization header (RFC 6750, 2.1), and back. */
 #define IDENTITY_BEARER_SIZE (7u + HASH_HEX + 1u)
 void identity_bearer(const struct identity *identity, char ret_text[static IDENTITY_BEARER_SIZE]);

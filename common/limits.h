@@ -85,6 +85,26 @@
 /* A holder's error page is read no further than this. */
 #define ERROR_BODY_MAX (16u * KIB)
 
+/* ---- the LAN ---- */
+
+/* An announcement: fits into one packet of every link (IPv6 guarantees 1280 bytes, with headers). */
+#define BEACON_SIZE_MAX 1200u
+#define BEACON_EVERY_MS 5000u
+/* Those heard of: a large LAN; 200 bytes each. */
+#define SIGHTINGS_MAX 1024u
+/* At one address: several on one host, without letting one host take the whole table. */
+#define SIGHTINGS_PER_HOST_MAX 64u
+/* Packets of one sender (host and port) that are parsed in a second: more than a program sends. */
+#define BEACONS_PER_SENDER_S 8u
+/* And of all senders that are not known yet: about 2 % of a core. */
+#define BEACONS_UNKNOWN_S 1000u
+/* New ones taken in a second, so that forged ones do not push out a true one before it is heard again. */
+#define SIGHTINGS_NEW_S 64u
+/* Interfaces that are announced on: a host of containers has many, but Linux lets a socket join on 20. */
+#define MULTICAST_INTERFACES_MAX 20u
+/* Trackers that were found there: one is used, the others wait for its end. */
+#define TRACKERS_FOUND_MAX 4u
+
 /* ---- rates ---- */
 
 /* A lower limit is no limit but a stop: others take whoever brings less than 400 bytes a second for dead. */

@@ -236,6 +236,30 @@ struct peer_status {
 };
 char *peer_status_format(const struct peer_status *status);
 
+/* ---- the announcement on the LAN: one UDP packet ---- */
+
+enum beacon_role { BEACON_PEER, BEACON_TRACKER };
+struct beacon {
+    uint8_t network[HASH_SIZE]; /* SHA-256 of the network's name */
+    enum beacon_role role;
+    uint8_t id[HASH_SIZE];
+    uint8_t instance[INSTANCE_SIZE];
+    struct address address; /* host unspecified where absent: it is the packet's source */
+    uint64_t clock;         /* to be shown, never to be received */
+    bool bye;               /* the program ends */
+};
+/* At most BEACON_SIZE_MAX bytes (else ERR_TOO_LARGE). */
+enum err beacon_parse(const char *text, size_t length, struct beacon *ret, struct why *why);
+char *beacon_format(const struct beacon *beacon);
+/* What every beacon of a network begins with, byte by byte: others need not be parsed.  With a terminator. */
+#define BEACON_PREFIX_SIZE (26u + HASH_HEX)
+void beacon_prefix(const uint8_t network[static HASH_SIZE], char ret_text[static BEACON_PREFIX_SIZE]);
+
+/* ---- GET /healthz of a tracker: which one it is ---- */
+
+enum err health_answer_parse(const char *text, size_t length, uint8_t ret_id[static HASH_SIZE], struct why *why);
+char *health_answer_format(const uint8_t id[static HASH_SIZE]);
+
 /* ---- problem documents (RFC 9457) ---- */
 
 /* `type` is a short word; on the wire it becomes "urn:enxame:problem:<type>". */

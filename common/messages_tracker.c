@@ -381,3 +381,20 @@ void holders_answer_free(struct holders_answer *answer)
     free(answer->items);
     *answer = (struct holders_answer){0};
 }
+
+enum err health_answer_parse(const char *text, size_t length, uint8_t ret_id[static HASH_SIZE], struct why *why)
+{
+    struct reader reader;
+    json_t *root = reader_open(text, length, &reader, why);
+    reader_hex(&reader, "id", NEED_REQUIRED, HASH_SIZE, ret_id);
+    json_decref(root);
+    return reader.err;
+}
+
+char *health_answer_format(const uint8_t id[static HASH_SIZE])
+{
+    struct writer writer = writer_open();
+    writer_text(&writer, "status", "ok");
+    writer_hex(&writer, "id", id, HASH_SIZE);
+    return writer_close(&writer);
+}

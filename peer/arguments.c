@@ -62,7 +62,7 @@ const char *arguments_help(void)
            "at a terminal with a prompt: \"help\" lists them.\n"
            "\n"
            "  --tracker HOST:PORT    the tracker; may be repeated: the next one is tried where one fails\n"
-           "                         (default: $ENXAME_TRACKER, else " TRACKER_DEFAULT ")\n"
+           "                         (default: $ENXAME_TRACKER, else " TRACKER_DEFAULT ", else one on the LAN)\n"
            "  --no-tracker           do without one: neighbours alone\n"
            "  --neighbours FILE      other peers, a line of host:port each; new ones are added as they are found\n"
            "  --network NAME         peers of other networks are no neighbours (default: " NEIGHBOURS_NETWORK_DEFAULT
@@ -76,7 +76,7 @@ const char *arguments_help(void)
            "  --attach               give commands to the peer that already runs on --dir DIR, or at <ip> <port>\n"
            "  --advertise HOST:PORT  the address to register, where others reach this peer at another one\n"
            "  --allow-host NAME      a further host name that clients may use for this peer; may be repeated\n"
-           "  --no-discover          of no effect yet: only trackers are asked for others\n"
+           "  --no-discover          neither look for peers and trackers on the LAN nor be found there\n"
            "  -v                     tell more: a line for each chunk, for instance\n"
            "  --version, --help\n"
            "\n"
@@ -300,8 +300,10 @@ static enum err finish(struct arguments *arguments, const char *tracker_default,
         return why_set(why, ERR_INVALID, "--no-tracker and --tracker exclude each other");
     if (!arguments->no_tracker && arguments->tracker_count == 0 && tracker_default)
         err = add_trackers(arguments, tracker_default, why);
-    if (!err && !arguments->no_tracker && arguments->tracker_count == 0)
+    if (!err && !arguments->no_tracker && arguments->tracker_count == 0) {
+        arguments->tracker_is_default = true;
         err = add_tracker(arguments, "--tracker", TRACKER_DEFAULT, why);
+    }
     return err ? err : set_default_dir(arguments, why);
 }
 

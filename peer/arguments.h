@@ -16,7 +16,8 @@ struct arguments {
     const char *network;    /* argv's, or the default */
     const char *neighbours; /* the path of a file, argv's; NULL: none */
     bool no_tracker, no_discover, daemon, verbose;
-    bool attach; /* to the peer that runs on `dir`: nothing but `dir` and `commands` counts */
+    bool tracker_is_default; /* nobody named one: the LAN may have one */
+    bool attach;             /* to the peer that runs on `dir`: nothing but `dir` and `commands` counts */
     /* lists: the arrays are owned, and so are the trackers' texts; the others' are argv's */
     const char **trackers, **allow_hosts, **commands, **paths;
     size_t tracker_count, allow_host_count, command_count, path_count;

@@ -92,7 +92,7 @@ void handlers_files_health(void *context, struct http_request *request)
     struct store_counts counts;
     enum err err = store_count(tracker->store, &counts);
     if (err == ERR_OK)
-        http_reply_json(request, 200, strdup("{\"status\":\"ok\"}"));
+        http_reply_json(request, 200, health_answer_format(store_id(tracker->store)));
     else
         http_reply_problem(request, 503, "store-failed", "the tracker's database failed: %s", err_name(err));
 }

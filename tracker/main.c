@@ -1,6 +1,8 @@
 #include "files.h"
 #include "http_server.h"
 #include "lamport.h"
+#include "lan.h"
+#include "multicast.h"
 #include "options.h"
 #include "registry.h"
 #include "routes.h"
@@ -30,6 +32,20 @@ static int fail(const char *what)
     return EXIT_FAILURE;
 }
 
+/* To peers on the LAN, which have no --tracker; NULL where that cannot be. */
+static struct lan *announce(const struct options *options, struct tracker *tracker, const struct address *served)
+{
+    struct lan *lan = NULL;
+    struct why why = {""};
+    struct lan_options lan_options = {
+        .role = BEACON_TRACKER, .served = *served, .port = MULTICAST_PORT, .clock = tracker->clock};
+    lan_network(options->network, lan_options.network);
+    memcpy(lan_options.id, store_id(tracker->store), HASH_SIZE);
+    if (identity_random(lan_options.instance, INSTANCE_SIZE) != ERR_OK || lan_start(&lan_options, &lan, &why) != ERR_OK)
+        log_info("peers on the LAN will not find this tracker by themselves: %s", why.text);
+    return lan;
+}
+
 static int serve(const struct options *options, struct tracker *tracker, const sigset_t *ends)
 {
     struct why why;
@@ -54,12 +70,16 @@ static int serve(const struct options *options, struct tracker *tracker, const s
     else {
         struct address address;
         char text[ADDRESS_TEXT_SIZE];
+        struct lan *lan = NULL;
         http_server_address(server, &address);
         address_format(&address, text);
         printf("tracker listening on %s (database %s)\n", text, options->db);
         fflush(stdout);
+        if (!options->no_discover)
+            lan = announce(options, tracker, &address);
         sigwait(ends, &received);
         log_info("stopping");
+        lan_stop(lan);
         status = EXIT_SUCCESS;
     }
     registry_stop(registry);

@@ -1,13 +1,22 @@
 #include "options.h"
 
+#include "lan.h"
 #include "limits.h"
 #include "units.h"
 
 #include <getopt.h>
 #include <stdarg.h>
 
-enum { OPTION_LISTEN = 256, OPTION_DB, OPTION_HEARTBEAT, OPTION_EXPIRE, OPTION_LOG_FORMAT, OPTION_NO_DISCOVER };
-enum { OPTION_ALLOW_HOST = OPTION_NO_DISCOVER + 1, OPTION_VERSION };
+enum {
+    OPTION_LISTEN = 256,
+    OPTION_DB,
+    OPTION_HEARTBEAT,
+    OPTION_EXPIRE,
+    OPTION_LOG_FORMAT,
+    OPTION_NO_DISCOVER,
+    OPTION_NETWORK
+};
+enum { OPTION_ALLOW_HOST = OPTION_NETWORK + 1, OPTION_VERSION };
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPTION_LISTEN},
@@ -17,6 +26,7 @@ static const struct option long_options[] = {
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"allow-host", required_argument, NULL, OPTION_ALLOW_HOST},
     {"no-discover", no_argument, NULL, OPTION_NO_DISCOVER},
+    {"network", required_argument, NULL, OPTION_NETWORK},
     {"verbose", no_argument, NULL, 'v'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, 'h'},
@@ -34,7 +44,8 @@ static const char help[] =
     "  --expire SECONDS        silence after which a peer is forgotten (default three heartbeats)\n"
     "  --allow-host NAME       a host name by which browsers may call this tracker; may be repeated\n"
     "  --log-format text|json  of the log on standard error\n"
-    "  --no-discover           of no effect yet: nothing is answered but HTTP\n"
+    "  --no-discover           do not announce this tracker to peers on the LAN\n"
+    "  --network NAME          announce it to the peers of this network (default " LAN_NETWORK_DEFAULT ")\n"
     "  -v, --verbose           log each request\n"
     "  --version, --help\n";
 
@@ -86,6 +97,12 @@ static enum options_result set_option(int option, const char *value, struct opti
         ret->allow_hosts[ret->allow_host_count++] = value;
         return OPTIONS_RUN;
     case OPTION_NO_DISCOVER:
+        ret->no_discover = true;
+        return OPTIONS_RUN;
+    case OPTION_NETWORK:
+        if (lan_check_network(value, &why) != ERR_OK)
+            return wrong("--network \"%s\": %s", value, why.text);
+        ret->network = value;
         return OPTIONS_RUN;
     case 'v':
         ret->verbose = true;
@@ -104,7 +121,8 @@ static enum options_result set_option(int option, const char *value, struct opti
 
 enum options_result options_parse(int argc, char **argv, struct options *ret)
 {
-    *ret = (struct options){.listen = {.port = 5000}, .db = "tracker.db", .heartbeat_s = HEARTBEAT_DEFAULT_S};
+    *ret = (struct options){.listen = {.port = 5000}, .db = "tracker.db", .network = LAN_NETWORK_DEFAULT};
+    ret->heartbeat_s = HEARTBEAT_DEFAULT_S;
     int option;
     while ((option = getopt_long(argc, argv, "vh", long_options, NULL)) != -1) {
         enum options_result result = set_option(option, optarg, ret);

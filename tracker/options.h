@@ -17,7 +17,8 @@ struct options {
     uint64_t heartbeat_s;
     uint64_t expire_s;
     enum log_format log_format;
-    bool verbose;
+    bool verbose, no_discover;
+    const char *network;                        /* to whose peers the tracker announces itself */
     const char *allow_hosts[OPTIONS_HOSTS_MAX]; /* names by which browsers may call the tracker */
     size_t allow_host_count;
 };

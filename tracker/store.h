@@ -40,6 +40,8 @@ enum err store_open(const struct store_options *options, struct store **ret, str
  * (before the first write; `clock` outlives the store) each batch that writes, and the close, keep its value.
  */
 uint64_t store_clock(const struct store *store);
+/* Which tracker this is: HASH_SIZE random bytes, made with the store, that are the same after each start. */
+const uint8_t *store_id(const struct store *store);
 void store_keep_clock(struct store *store, struct lamport *clock);
 /* No call may be under way.  NULL is harmless. */
 void store_close(struct store *store);

@@ -52,6 +52,11 @@ uint64_t store_clock(const struct store *store)
     return store->first_clock;
 }
 
+const uint8_t *store_id(const struct store *store)
+{
+    return store->id;
+}
+
 void store_keep_clock(struct store *store, struct lamport *clock)
 {
     store->clock = clock;
@@ -74,6 +79,16 @@ static enum err read_clock(struct store *store)
     enum err err = query_take_key(&query, &value);
     store->first_clock = value > 0 ? (uint64_t)value : 0;
     return err;
+}
+
+static enum err read_id(struct store *store)
+{
+    struct query query = store_sqlite_query(&store->writer, SQL_ID_GET);
+    bool found = query_next(&query);
+    if (found)
+        query_get_bytes(&query, 0, store->id, sizeof store->id);
+    enum err err = query_end(&query);
+    return !err && !found ? ERR_CORRUPT : err;
 }
 
 /* ---- connections ---- */
@@ -221,6 +236,8 @@ static enum err open_writer(struct store *store, const char *path, struct why *w
         err = restart_ages(store);
     if (err == ERR_OK)
         err = read_clock(store);
+    if (err == ERR_OK)
+        err = read_id(store);
     if (err != ERR_OK)
         return why_set(why, err, "cannot use the database %s: %s", path, sqlite3_errmsg(writer->db));
     return ERR_OK;

@@ -20,6 +20,7 @@ enum statement {
     SQL_ROLLBACK_TO,
     SQL_CLOCK_GET,
     SQL_CLOCK_SET,
+    SQL_ID_GET,
     SQL_PEER_FIND,
     SQL_PEER_INSERT,
     SQL_PEER_UPDATE,
@@ -79,6 +80,7 @@ struct store {
     struct connection writer;
     struct lamport *clock; /* NULL: none to keep */
     uint64_t first_clock;  /* what the last start left */
+    uint8_t id[HASH_SIZE]; /* of this tracker */
     struct index_change *changes;
     size_t change_count, change_capacity;
 

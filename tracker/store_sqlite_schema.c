@@ -8,6 +8,7 @@
  * holdings  which peer holds a content under which name; the two B-trees lead both ways.
  * search    trigrams of the names; its rows carry the keys of `names`.
  * clock     one row: the Lamport clock.
+ * tracker   one row: the random id by which peers on the LAN know this tracker.
  *
  * A name that no peer holds and a content without a name are removed in the transaction that took the last one.
  */
@@ -29,9 +30,12 @@ static const char schema_1[] =
     "PRAGMA application_id = 0x456e7861;" /* "Enxa" */
     "PRAGMA user_version = 1;";
 #define APPLICATION_ID 0x456e7861
+static const char schema_2[] = "CREATE TABLE tracker (id BLOB NOT NULL) STRICT;"
+                               "INSERT INTO tracker VALUES (randomblob(32));"
+                               "PRAGMA user_version = 2;";
 
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1};
+static const char *const migrations[] = {schema_1, schema_2};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
 #define LIVE_HOLDERS "holdings h JOIN peers p ON p.key = h.peer AND p.seen_ms > ?1"
@@ -47,6 +51,7 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_ROLLBACK_TO] = "ROLLBACK TO one",
     [SQL_CLOCK_GET] = "SELECT value FROM clock",
     [SQL_CLOCK_SET] = "UPDATE clock SET value = ?1",
+    [SQL_ID_GET] = "SELECT id FROM tracker",
     [SQL_PEER_FIND] = "SELECT key, instance, host, port, files, seen_ms FROM peers WHERE id = ?1",
     [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, files, seen_ms) VALUES (?1, ?2, ?3, ?4, 0, ?5)"
                         " RETURNING key",

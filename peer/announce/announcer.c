@@ -30,6 +30,7 @@ struct announcer {
     pthread_cond_t changed;
     bool stop;
     bool news;        /* the library has some that the thread has not looked at */
+    bool hurry;       /* what failed is to be tried again at once */
     bool registered;  /* the tracker answered so, and did not forget us since */
     enum err lost;    /* of the last call; ERR_OK: it was answered */
     unsigned waiters; /* for whom news are not gathered any longer */
@@ -278,6 +279,9 @@ static bool step(struct announcer *announcer)
 {
     pthread_mutex_lock(&announcer->lock);
     bool registered = announcer->registered, lost = announcer->lost != ERR_OK;
+    if (announcer->hurry)
+        announcer->retry_at_ms = 0;
+    announcer->hurry = false;
     pthread_mutex_unlock(&announcer->lock);
     uint64_t now_ms = timing_now_ms();
     if (now_ms < announcer->retry_at_ms)
@@ -410,6 +414,14 @@ void announcer_stop(struct announcer *announcer)
             log_debug("could not unregister: %s", why.text);
     }
     destroy(announcer);
+}
+
+void announcer_hurry(struct announcer *announcer)
+{
+    pthread_mutex_lock(&announcer->lock);
+    announcer->hurry = announcer->news = true;
+    pthread_cond_broadcast(&announcer->changed);
+    pthread_mutex_unlock(&announcer->lock);
 }
 
 bool announcer_wait(struct announcer *announcer, uint64_t timeout_ms)

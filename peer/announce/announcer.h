@@ -32,6 +32,9 @@ void announcer_stop(struct announcer *announcer);
 /* Waits until the tracker knows of us and of all news there are now, at most `timeout_ms`; false where it does not. */
 bool announcer_wait(struct announcer *announcer, uint64_t timeout_ms);
 
+/* Something has changed, as a tracker that was found: the next try is made now. */
+void announcer_hurry(struct announcer *announcer);
+
 struct announcer_status {
     bool registered;
     char tracker[300];  /* host:port of the current one */

@@ -3,78 +3,22 @@
 #include "http_client.h"
 #include "limits.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 
-struct trackers {
-    pthread_mutex_t lock; /* guards `current` */
-    size_t current;
-    size_t count;
-    char **endpoints;
-};
+/* A packet on the LAN can aim us anywhere: what is asked there first is small, and so is what is read. */
+#define PROOF_TIMEOUT_MS 2000u
+#define PROOF_SIZE_MAX 4096u
+/* How fast the wait for a tracker to be found notices that it was cancelled. */
+#define SLICE_MS 50u
 
 struct tracker_client {
     struct trackers *trackers;
     struct http_caller *caller;
-    char id[HASH_HEX + 1];
-    char bearer[IDENTITY_BEARER_SIZE];
-    uint64_t timeout_ms; /* 0: the default */
+    const struct identity *identity;
+    uint8_t known_as[HASH_SIZE]; /* to the tracker that answered last */
+    uint64_t timeout_ms;         /* 0: the default */
+    atomic_bool cancelled;
 };
-
-struct trackers *trackers_new(const char *const *endpoints, size_t count)
-{
-    struct trackers *trackers = calloc(1, sizeof *trackers);
-    if (!trackers)
-        return NULL;
-    pthread_mutex_init(&trackers->lock, NULL);
-    trackers->endpoints = calloc(count + 1, sizeof *trackers->endpoints);
-    for (size_t i = 0; trackers->endpoints && i < count; i++) {
-        trackers->endpoints[i] = strdup(endpoints[i]);
-        if (!trackers->endpoints[i])
-            break;
-        trackers->count++;
-    }
-    if (trackers->endpoints && trackers->count == count)
-        return trackers;
-    trackers_free(trackers);
-    return NULL;
-}
-
-void trackers_free(struct trackers *trackers)
-{
-    if (!trackers)
-        return;
-    for (size_t i = 0; trackers->endpoints && i < trackers->count; i++)
-        free(trackers->endpoints[i]);
-    free(trackers->endpoints);
-    pthread_mutex_destroy(&trackers->lock);
-    free(trackers);
-}
-
-static size_t current_index(struct trackers *trackers)
-{
-    pthread_mutex_lock(&trackers->lock);
-    size_t index = trackers->current;
-    pthread_mutex_unlock(&trackers->lock);
-    return index;
-}
-
-static void set_current(struct trackers *trackers, size_t index)
-{
-    pthread_mutex_lock(&trackers->lock);
-    trackers->current = index;
-    pthread_mutex_unlock(&trackers->lock);
-}
-
-void trackers_current(struct trackers *trackers, char *ret_text, size_t capacity)
-{
-    const char *text = trackers->count > 0 ? trackers->endpoints[current_index(trackers)] : "none";
-    snprintf(ret_text, capacity, "%s", text);
-}
-
-size_t trackers_count(const struct trackers *trackers)
-{
-    return trackers->count;
-}
 
 struct tracker_client *tracker_client_new(struct trackers *trackers, struct lamport *clock,
                                           const struct identity *identity)
@@ -88,8 +32,7 @@ struct tracker_client *tracker_client_new(struct trackers *trackers, struct lamp
         free(client);
         return NULL;
     }
-    hex_encode(identity->id, HASH_SIZE, client->id);
-    identity_bearer(identity, client->bearer);
+    client->identity = identity;
     return client;
 }
 
@@ -98,18 +41,19 @@ void tracker_client_free(struct tracker_client *client)
     if (!client)
         return;
     http_caller_free(client->caller);
-    explicit_bzero(client->bearer, sizeof client->bearer);
     free(client);
 }
 
 void tracker_client_cancel(struct tracker_client *client)
 {
+    atomic_store(&client->cancelled, true);
     http_caller_cancel(client->caller);
 }
 
 void tracker_client_resume(struct tracker_client *client, uint64_t timeout_ms)
 {
     client->timeout_ms = timeout_ms;
+    atomic_store(&client->cancelled, false);
     http_caller_resume(client->caller);
 }
 
@@ -132,22 +76,91 @@ static enum err refusal(const struct http_answer *answer, struct why *why)
     return why_set(why, err, "the tracker answered with status %d", answer->status);
 }
 
-/* One try at one tracker.  ERR_OK leaves an answer that the caller frees; every other status is an error here. */
-static enum err call_one(struct tracker_client *client, const char *endpoint, const struct http_call *call,
-                         const char *path, struct http_answer *ret, bool *ret_answered, struct why *why)
+/* What is to be asked; of whom, and as whom, is not known yet. */
+struct question {
+    const char *method;
+    const char *path;
+    bool of_own;      /* `path` is what follows "/v1/peers/<own id>", and the secret is shown */
+    const char *body; /* or: */
+    const struct register_request
+        *registration; /* its body, under the id that the tracker knows; the secret is shown */
+};
+
+/* Whoever answers at the address that a packet named must be the tracker that it told of. */
+static enum err prove(struct tracker_client *client, const struct tracker_choice *choice, struct why *why)
 {
-    char *url = NULL;
-    *ret_answered = false;
-    if (asprintf(&url, "http://%s%s", endpoint, path) < 0)
-        return why_set(why, ERR_NOMEM, "out of memory");
-    struct http_call with_url = *call;
-    with_url.url = url;
-    with_url.timeout_ms = client->timeout_ms;
-    struct why cause = {""};
-    enum err err = http_call(client->caller, &with_url, ret, &cause);
-    free(url);
+    struct http_answer answer = {0};
+    struct http_call call = {.method = "GET", .timeout_ms = PROOF_TIMEOUT_MS, .answer_max = PROOF_SIZE_MAX};
+    uint8_t id[HASH_SIZE];
+    char url[TRACKERS_TEXT_SIZE + 16];
+    snprintf(url, sizeof url, "http://%.*s/healthz", (int)sizeof choice->endpoint - 1, choice->endpoint);
+    call.url = url;
+    enum err err = http_call(client->caller, &call, &answer, why);
     if (err)
-        return why_set(why, err, "tracker %s does not answer: %s", endpoint, cause.text);
+        return err;
+    if (answer.status != 200 || health_answer_parse(answer.body, answer.length, id, NULL) ||
+        memcmp(id, choice->id, HASH_SIZE) != 0)
+        err = why_set(why, ERR_PROTOCOL, "it is not the tracker that announced itself");
+    http_answer_free(&answer);
+    return err;
+}
+
+/* The request itself; *ret_call gets texts that the caller frees. */
+static enum err put(const struct question *question, const char *endpoint, const struct identity *identity,
+                    struct http_call *call, char **ret_url, char **ret_body)
+{
+    char id[HASH_HEX + 1];
+    hex_encode(identity->id, HASH_SIZE, id);
+    *ret_body = NULL;
+    if (asprintf(ret_url, "http://%s%s%s%s", endpoint, question->of_own ? "/v1/peers/" : "", question->of_own ? id : "",
+                 question->path) < 0) {
+        *ret_url = NULL;
+        return ERR_NOMEM;
+    }
+    if (question->registration) {
+        struct register_request request = *question->registration;
+        memcpy(request.id, identity->id, HASH_SIZE);
+        *ret_body = register_request_format(&request);
+        if (!*ret_body)
+            return ERR_NOMEM;
+    }
+    call->method = question->method;
+    call->url = *ret_url;
+    call->body = *ret_body ? *ret_body : question->body;
+    return ERR_OK;
+}
+
+/* One try at one tracker.  ERR_OK leaves an answer that the caller frees; every other status is an error here. */
+static enum err call_one(struct tracker_client *client, const struct tracker_choice *choice,
+                         const struct question *question, struct http_answer *ret, bool *ret_answered, struct why *why)
+{
+    char bearer[IDENTITY_BEARER_SIZE] = "", *url = NULL, *body = NULL;
+    struct http_call call = {.timeout_ms = client->timeout_ms};
+    struct why cause = {""};
+    struct identity own = *client->identity;
+    enum err err = ERR_OK;
+    *ret_answered = false;
+    if (choice->is_found)
+        err = identity_for_tracker(client->identity, choice->id, &own);
+    if (!err && choice->is_found && !choice->is_proven)
+        err = prove(client, choice, &cause);
+    if (!err && (question->of_own || question->registration)) {
+        identity_bearer(&own, bearer);
+        call.bearer = bearer;
+    }
+    if (!err)
+        err = put(question, choice->endpoint, &own, &call, &url, &body);
+    if (!err)
+        err = http_call(client->caller, &call, ret, &cause);
+    free(url);
+    free(body);
+    explicit_bzero(bearer, sizeof bearer);
+    memcpy(client->known_as, own.id, HASH_SIZE);
+    explicit_bzero(&own, sizeof own);
+    if (err == ERR_NOMEM)
+        return why_set(why, err, "out of memory");
+    if (err)
+        return why_set(why, err, "tracker %s does not answer: %s", choice->endpoint, cause.text);
     *ret_answered = ret->status < 500;
     if (ret->status >= 200 && ret->status < 300)
         return ERR_OK;
@@ -160,42 +173,47 @@ static enum err call_one(struct tracker_client *client, const char *endpoint, co
  * Once around the list from the current tracker.  Only a tracker's silence or its own trouble leads on to the next: what
  * one refuses for a reason, another one would refuse, too.
  */
-static enum err call_any(struct tracker_client *client, const struct http_call *call, const char *path,
-                         struct http_answer *ret, struct why *why)
+static enum err call_around(struct tracker_client *client, const struct question *question, struct http_answer *ret,
+                            bool *ret_settled, struct why *why)
 {
-    struct trackers *trackers = client->trackers;
-    if (trackers->count == 0)
-        return why_set(why, ERR_UNREACHABLE, "there is no tracker (--no-tracker)");
-    size_t first = current_index(trackers);
+    struct tracker_choice choices[TRACKERS_CHOICES_MAX];
+    size_t count = trackers_choices(client->trackers, choices);
     enum err err = ERR_UNREACHABLE;
-    for (size_t i = 0; i < trackers->count; i++) {
-        size_t index = (first + i) % trackers->count;
+    *ret_settled = count == 0;
+    if (count == 0)
+        return why_set(why, err, "there is no tracker (--no-tracker)");
+    for (size_t i = 0; i < count && !*ret_settled; i++) {
         bool answered;
-        err = call_one(client, trackers->endpoints[index], call, path, ret, &answered, why);
-        if (answered && index != first)
-            set_current(trackers, index);
-        if (answered || err == ERR_CANCELLED || err == ERR_NOMEM)
-            return err;
+        err = call_one(client, &choices[i], question, ret, &answered, why);
+        *ret_settled = answered || err == ERR_CANCELLED || err == ERR_NOMEM;
+        if (answered)
+            trackers_answered(client->trackers, &choices[i]);
+        else if (!*ret_settled)
+            trackers_failed(client->trackers, &choices[i]);
     }
-    return err == ERR_TOO_LARGE ? ERR_PROTOCOL : err;
+    return err == ERR_TOO_LARGE && !*ret_settled ? ERR_PROTOCOL : err;
 }
 
-/* Takes ownership of `body`; NULL is an allocation that failed. */
-static enum err post(struct tracker_client *client, const char *path, char *body, struct http_answer *ret,
-                     struct why *why)
+static enum err call_any(struct tracker_client *client, const struct question *question, struct http_answer *ret,
+                         struct why *why)
 {
-    if (!body)
-        return why_set(why, ERR_NOMEM, "out of memory");
-    struct http_call call = {.method = "POST", .body = body, .bearer = client->bearer};
-    enum err err = call_any(client, &call, path, ret, why);
-    free(body);
-    return err;
+    for (;;) {
+        bool settled, found = false, expected = true;
+        uint64_t seen = trackers_seen(client->trackers);
+        enum err err = call_around(client, question, ret, &settled, why);
+        if (settled)
+            return err;
+        while (!found && expected && !atomic_load(&client->cancelled))
+            found = trackers_wait(client->trackers, seen, SLICE_MS, &expected);
+        if (!found)
+            return err;
+    }
 }
 
 static enum err get(struct tracker_client *client, const char *path, struct http_answer *ret, struct why *why)
 {
-    struct http_call call = {.method = "GET"};
-    return call_any(client, &call, path, ret, why);
+    const struct question question = {.method = "GET", .path = path};
+    return call_any(client, &question, ret, why);
 }
 
 /* A message that cannot be parsed is the tracker's fault, not the caller's. */
@@ -208,12 +226,12 @@ static enum err parsed(struct http_answer *answer, enum err err, struct why *why
     return why_set(why, ERR_PROTOCOL, "the tracker's answer is not valid: %s", cause.text);
 }
 
-static enum err post_for_answer(struct tracker_client *client, const char *path, char *body,
-                                struct register_answer *ret, struct why *why)
+static enum err ask_for_answer(struct tracker_client *client, const struct question *question,
+                               struct register_answer *ret, struct why *why)
 {
     struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
-    enum err err = post(client, path, body, &answer, why);
+    enum err err = call_any(client, question, &answer, why);
     return err ? err : parsed(&answer, register_answer_parse(answer.body, answer.length, ret, why), why);
 }
 
@@ -222,36 +240,33 @@ static enum err post_for_answer(struct tracker_client *client, const char *path,
 enum err tracker_register(struct tracker_client *client, const struct register_request *request,
                           struct register_answer *ret, struct why *why)
 {
-    return post_for_answer(client, "/v1/peers", register_request_format(request), ret, why);
-}
-
-/* "/v1/peers/<own id>" and what follows. */
-#define OWN_PATH_SIZE (10u + HASH_HEX + 16u)
-static const char *own_path(const struct tracker_client *client, const char *rest, char ret[static OWN_PATH_SIZE])
-{
-    snprintf(ret, OWN_PATH_SIZE, "/v1/peers/%s%s", client->id, rest);
-    return ret;
+    const struct question question = {.method = "POST", .path = "/v1/peers", .registration = request};
+    return ask_for_answer(client, &question, ret, why);
 }
 
 enum err tracker_heartbeat(struct tracker_client *client, struct register_answer *ret, struct why *why)
 {
-    char path[OWN_PATH_SIZE];
-    return post_for_answer(client, own_path(client, "/heartbeat", path), strdup("{}"), ret, why);
+    const struct question question = {.method = "POST", .of_own = true, .path = "/heartbeat", .body = "{}"};
+    return ask_for_answer(client, &question, ret, why);
 }
 
 enum err tracker_change_files(struct tracker_client *client, const struct files_request *request,
                               struct register_answer *ret, struct why *why)
 {
-    char path[OWN_PATH_SIZE];
-    return post_for_answer(client, own_path(client, "/files", path), files_request_format(request), ret, why);
+    char *body = files_request_format(request);
+    const struct question question = {.method = "POST", .of_own = true, .path = "/files", .body = body};
+    if (!body)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    enum err err = ask_for_answer(client, &question, ret, why);
+    free(body);
+    return err;
 }
 
 enum err tracker_unregister(struct tracker_client *client, struct why *why)
 {
-    char path[OWN_PATH_SIZE];
-    struct http_call call = {.method = "DELETE", .bearer = client->bearer};
+    const struct question question = {.method = "DELETE", .of_own = true, .path = ""};
     struct http_answer answer = {0};
-    enum err err = call_any(client, &call, own_path(client, "", path), &answer, why);
+    enum err err = call_any(client, &question, &answer, why);
     if (!err)
         http_answer_free(&answer);
     return err;
@@ -282,13 +297,23 @@ static enum err get_list(struct tracker_client *client, char *path, struct http_
     return err;
 }
 
+static void know_own(const struct tracker_client *client, struct peer_record *record)
+{
+    if (memcmp(record->id, client->known_as, HASH_SIZE) == 0)
+        memcpy(record->id, client->identity->id, HASH_SIZE);
+}
+
 enum err tracker_peers(struct tracker_client *client, const char *after, size_t limit, struct peer_list *ret,
                        struct why *why)
 {
     struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     enum err err = get_list(client, list_path("/v1/peers", limit, "", NULL, after), &answer, why);
-    return err ? err : parsed(&answer, peer_list_parse(answer.body, answer.length, ret, why), why);
+    if (!err)
+        err = parsed(&answer, peer_list_parse(answer.body, answer.length, ret, why), why);
+    for (size_t i = 0; !err && i < ret->count; i++)
+        know_own(client, &ret->items[i]);
+    return err;
 }
 
 enum err tracker_search(struct tracker_client *client, const char *pattern, const char *after, size_t limit,
@@ -301,11 +326,13 @@ enum err tracker_search(struct tracker_client *client, const char *pattern, cons
 }
 
 /* A tracker elsewhere cannot aim us at this machine's own services, or at a link that it is not on. */
-static void drop_unbelievable(struct content_holders *holders, const struct address *tracker)
+static void check_holders(const struct tracker_client *client, struct content_holders *holders,
+                          const struct address *tracker)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < holders->holder_count; i++) {
+        know_own(client, &holders->holders[i]);
         if (address_believable(&holders->holders[i].address, tracker))
             holders->holders[kept++] = holders->holders[i];
     }
@@ -328,7 +355,7 @@ enum err tracker_holders(struct tracker_client *client, const uint8_t root[stati
     struct address tracker = answer.from;
     err = parsed(&answer, content_holders_parse(answer.body, answer.length, ret, why), why);
     if (!err)
-        drop_unbelievable(ret, &tracker);
+        check_holders(client, ret, &tracker);
     return err;
 }
 
@@ -337,20 +364,19 @@ enum err tracker_holders_of_many(struct tracker_client *client, const struct con
 {
     /* The list is only read. */
     const struct contents_request request = {.items = (struct content *)(uintptr_t)contents, .count = count};
-    struct http_call call = {.method = "POST"}; /* a question: the secret stays here */
     struct http_answer answer = {0};
     memset(ret, 0, sizeof *ret);
     char *body = contents_request_format(&request);
     if (!body)
         return why_set(why, ERR_NOMEM, "out of memory");
-    call.body = body;
-    enum err err = call_any(client, &call, "/v1/holders", &answer, why);
+    const struct question question = {.method = "POST", .path = "/v1/holders", .body = body};
+    enum err err = call_any(client, &question, &answer, why);
     free(body);
     if (err)
         return err;
     struct address tracker = answer.from;
     err = parsed(&answer, holders_answer_parse(answer.body, answer.length, ret, why), why);
     for (size_t i = 0; !err && i < ret->count; i++)
-        drop_unbelievable(&ret->items[i], &tracker);
+        check_holders(client, &ret->items[i], &tracker);
     return err;
 }

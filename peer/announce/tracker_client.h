@@ -1,7 +1,10 @@
 /*
- * The calls of the tracker API.  `struct trackers` is the list from --tracker with the one that is used now, shared by all
- * threads; each thread has a tracker_client of its own, as a call blocks.  Where the current tracker cannot be reached,
- * does not answer in time, or answers 5xx, the next one of the list is tried, once around, and stays current if it answers.
+ * The calls of the tracker API.  `struct trackers` (trackers.h) says which may be asked, and is shared by all threads; each
+ * thread has a tracker_client of its own, as a call blocks.  Where the current tracker cannot be reached, does not answer in
+ * time, or answers 5xx, the next one of the list is tried, once around, and stays current if it answers.
+ *
+ * A tracker that was found on the LAN knows this peer by an identity of its own (identity_for_tracker()); in what it answers
+ * that is put back into the true one.
  *
  * Errors: ERR_UNREACHABLE or ERR_TIMEOUT where no tracker answered, ERR_REFUSED for an error status (`why` is the
  * problem's detail), ERR_NOT_FOUND for 404, ERR_CONFLICT for 409, ERR_DENIED for 401 and 403, ERR_BUSY for 503,
@@ -14,14 +17,7 @@
 #include "identity.h"
 #include "lamport.h"
 #include "messages.h"
-
-struct trackers;
-/* Endpoints are "host:port", checked with address_check_endpoint(); copied. */
-struct trackers *trackers_new(const char *const *endpoints, size_t count);
-void trackers_free(struct trackers *trackers);
-/* The current one, copied to ret_text, which has room for `capacity` bytes. */
-void trackers_current(struct trackers *trackers, char *ret_text, size_t capacity);
-size_t trackers_count(const struct trackers *trackers);
+#include "trackers.h"
 
 struct tracker_client;
 /* All arguments outlive it. */

@@ -29,6 +29,24 @@ static void new_identities_differ(void **state)
     assert_false(identity_owns(a.secret, b.id));
 }
 
+static void each_tracker_found_sees_an_identity_of_its_own(void **state)
+{
+    (void)state;
+    uint8_t secret[HASH_SIZE], tracker[HASH_SIZE], expected[HASH_SIZE];
+    struct identity own, found;
+    for (uint8_t i = 0; i < HASH_SIZE; i++) {
+        secret[i] = i;
+        tracker[i] = (uint8_t)(100 + i);
+    }
+    identity_from_secret(secret, &own);
+    assert_int_equal(identity_for_tracker(&own, tracker, &found), ERR_OK);
+    /* Python: hmac.new(secret, tracker, "sha256").digest() and its SHA-256 */
+    assert_true(hex_decode("1cb9dbd028774bae7ba8e2fd9890a3d6836fb24774fc337a7d56ee8f7436d62e", HASH_SIZE, expected));
+    assert_memory_equal(found.secret, expected, HASH_SIZE);
+    assert_true(hex_decode("423b7b81a5e3ad5ff4ac482ce8e76a65515996048ee9b6c9e2f99a35c0d33f5d", HASH_SIZE, expected));
+    assert_memory_equal(found.id, expected, HASH_SIZE);
+}
+
 static void the_header_carries_the_secret(void **state)
 {
     (void)state;
@@ -66,6 +84,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_id_is_the_hash_of_the_secret),
         cmocka_unit_test(new_identities_differ),
+        cmocka_unit_test(each_tracker_found_sees_an_identity_of_its_own),
         cmocka_unit_test(the_header_carries_the_secret),
         cmocka_unit_test(a_malformed_header_is_refused),
     };

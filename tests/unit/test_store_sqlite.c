@@ -295,6 +295,29 @@ static void lapsed_peers_are_hidden_before_the_sweep(void **state)
     assert_consistent();
 }
 
+static void the_tracker_keeps_its_id_and_an_older_database_gets_one(void **state)
+{
+    (void)state;
+    uint8_t first[HASH_SIZE], nothing[HASH_SIZE] = {0};
+    sqlite3 *db;
+    memcpy(first, store_id(store), HASH_SIZE);
+    assert_memory_not_equal(first, nothing, HASH_SIZE);
+    assert_int_equal(put(1, 0, 3).err, ERR_OK);
+    store_close(store);
+    open_store_at("test.db", EXPIRE_MS);
+    assert_memory_equal(store_id(store), first, HASH_SIZE);
+    store_close(store);
+    assert_int_equal(sqlite3_open("test.db", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "DROP TABLE tracker; PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    open_store_at("test.db", EXPIRE_MS);
+    assert_memory_not_equal(store_id(store), first, HASH_SIZE);
+    assert_memory_not_equal(store_id(store), nothing, HASH_SIZE);
+    struct store_counts counts;
+    assert_int_equal(store_count(store, &counts), ERR_OK);
+    assert_int_equal(counts.contents, 3);
+}
+
 static void a_restart_keeps_everything_and_restarts_the_clock(void **state)
 {
     (void)state;
@@ -366,6 +389,7 @@ int main(void)
         TEST(too_many_files_are_refused_whole),
         TEST(a_full_disk_refuses_writes_and_answers_reads),
         TEST(lapsed_peers_are_hidden_before_the_sweep),
+        TEST(the_tracker_keeps_its_id_and_an_older_database_gets_one),
         TEST(a_restart_keeps_everything_and_restarts_the_clock),
         TEST(every_statement_is_served_by_an_index),
         TEST(a_malformed_cursor_is_invalid),
