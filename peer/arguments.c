@@ -1,8 +1,8 @@
 #include "arguments.h"
 
+#include "lan.h"
 #include "limits.h"
 #include "merkle.h"
-#include "neighbours.h"
 #include "units.h"
 
 #define TRACKER_DEFAULT "127.0.0.1:5000"
@@ -65,8 +65,7 @@ const char *arguments_help(void)
            "                         (default: $ENXAME_TRACKER, else " TRACKER_DEFAULT ", else one on the LAN)\n"
            "  --no-tracker           do without one: neighbours alone\n"
            "  --neighbours FILE      other peers, a line of host:port each; new ones are added as they are found\n"
-           "  --network NAME         peers of other networks are no neighbours (default: " NEIGHBOURS_NETWORK_DEFAULT
-           ")\n"
+           "  --network NAME         peers of other networks are no neighbours (default: " LAN_NETWORK_DEFAULT ")\n"
            "  --dir DIR              where downloads land (default: downloads/<port>)\n"
            "  --chunk-size SIZE      of downloads: 16K to 16M, a power of two, or auto (the default)\n"
            "  --limit-up RATE        what all uploads together may take: bytes a second, such as 500K or 10M\n"
@@ -177,7 +176,7 @@ static enum err set_neighbours(struct arguments *arguments, const char *value, s
 static enum err set_network(struct arguments *arguments, const char *value, struct why *why)
 {
     struct why cause = {""};
-    if (neighbours_check_network(value, &cause))
+    if (lan_check_network(value, &cause))
         return bad(why, "--network", value, cause.text);
     arguments->network = value;
     return ERR_OK;
@@ -321,7 +320,7 @@ enum arguments_outcome arguments_parse(int argc, char *const *argv, const char *
                                        struct why *why)
 {
     memset(ret, 0, sizeof *ret);
-    ret->network = NEIGHBOURS_NETWORK_DEFAULT;
+    ret->network = LAN_NETWORK_DEFAULT;
     if (!allocate(ret, argc)) {
         (void)why_set(why, ERR_NOMEM, "out of memory");
         return ARGUMENTS_BAD;

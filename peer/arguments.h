@@ -13,8 +13,8 @@ struct arguments {
     bool dir_is_default;           /* the next free one may be taken */
     uint64_t chunk_size;           /* 0: auto */
     uint64_t limit_up, limit_down; /* bytes/s; 0: unlimited */
-    const char *network;    /* argv's, or the default */
-    const char *neighbours; /* the path of a file, argv's; NULL: none */
+    const char *network;           /* argv's, or the default */
+    const char *neighbours;        /* the path of a file, argv's; NULL: none */
     bool no_tracker, no_discover, daemon, verbose;
     bool tracker_is_default; /* nobody named one: the LAN may have one */
     bool attach;             /* to the peer that runs on `dir`: nothing but `dir` and `commands` counts */

@@ -2,6 +2,7 @@
 #include "peer.h"
 
 #include "commands.h"
+#include "discovery.h"
 #include "http_client.h"
 #include "limits.h"
 #include "log.h"
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #define ADDRESSES_MAX 16u
+/* What was asked before a tracker on the LAN has answered waits this long for it: it answers within 1.3 s. */
+#define TRACKER_WAIT_MS 2000u
 
 bool peer_is_stopping(struct peer *peer)
 {
@@ -223,6 +226,8 @@ static enum err open_announcer(struct session *session)
         return ERR_NOMEM;
     if (arguments->no_tracker)
         return ERR_OK;
+    if (arguments->tracker_is_default && !arguments->no_discover)
+        trackers_discover(session->trackers, TRACKER_WAIT_MS);
     struct address more[ADDRESSES_MAX];
     size_t more_count = 0;
     if (address_is_unspecified(&session->announced) &&
@@ -237,6 +242,19 @@ static enum err open_announcer(struct session *session)
                                         .more = more,
                                         .more_count = more_count};
     return announcer_start(&options, &session->announcer);
+}
+
+static void open_discovery(struct session *session)
+{
+    struct discovery_options options = {.id = state_identity(session->state)->id,
+                                        .address = session->address,
+                                        .clock = session->clock,
+                                        .neighbours = session->neighbours,
+                                        .trackers = session->trackers,
+                                        .announcer = session->announcer};
+    struct why why = {""};
+    if (!session->arguments->no_discover && discovery_start(&options, &session->discovery, &why))
+        log_info("no peers are looked for on the LAN: %s", why.text);
 }
 
 static enum err open_jobs(struct peer *peer)
@@ -308,6 +326,8 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
     if (!err)
         err = open_greeter(session, why);
     if (!err)
+        open_discovery(session);
+    if (!err)
         err = signals_start(on_signal, peer, &peer->signals);
     if (!err)
         attached_serve(peer->attached, session);
@@ -324,6 +344,7 @@ void peer_close(struct peer *peer)
     struct session *session = &peer->own;
     atomic_store(&peer->closing, true);
     attached_stop(peer->attached);
+    discovery_stop(session->discovery);
     watcher_stop(session->watcher);
     if (session->server)
         server_set_downloads(session->server, NULL); /* requests may still come */

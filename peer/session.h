@@ -42,10 +42,11 @@ struct session {
     struct server *server;
     struct neighbours *neighbours;
     struct greeter *greeter;
+    struct discovery *discovery;             /* NULL: none */
     struct neighbours_file *neighbours_file; /* NULL: none */
     uint8_t instance[INSTANCE_SIZE];         /* of this start */
-    struct trackers *trackers;   /* empty with --no-tracker */
-    struct announcer *announcer; /* NULL with --no-tracker */
+    struct trackers *trackers;               /* empty with --no-tracker */
+    struct announcer *announcer;             /* NULL with --no-tracker */
     struct downloads *downloads;
     struct jobs *jobs;
     struct sharing *sharing;

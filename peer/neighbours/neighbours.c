@@ -1,7 +1,6 @@
 #include "neighbours.h"
 
-#include "merkle.h"
-#include "names.h"
+#include "lan.h"
 #include "timing.h"
 
 #include <pthread.h>
@@ -24,26 +23,12 @@ struct neighbours {
 
 /* ---- life ---- */
 
-enum err neighbours_check_network(const char *name, struct why *why)
-{
-    char shown[NETWORK_NAME_MAX + 1];
-    size_t length = strlen(name);
-    if (length == 0 || length > NETWORK_NAME_MAX)
-        return why_set(why, ERR_INVALID, "must have 1 to %u bytes", NETWORK_NAME_MAX);
-    names_printable(name, shown, sizeof shown);
-    if (strcmp(name, shown) != 0)
-        return why_set(why, ERR_INVALID, "must be UTF-8 without control characters");
-    if (name[0] == ' ' || name[length - 1] == ' ')
-        return why_set(why, ERR_INVALID, "must not begin or end with a blank");
-    return ERR_OK;
-}
-
 enum err neighbours_new(const struct neighbours_options *options, struct neighbours **ret)
 {
     struct neighbours *neighbours = calloc(1, sizeof *neighbours);
     if (!neighbours)
         return ERR_NOMEM;
-    merkle_sha256(options->network, strlen(options->network), neighbours->network);
+    lan_network(options->network, neighbours->network);
     memcpy(neighbours->instance, options->instance, INSTANCE_SIZE);
     neighbours->features = options->features;
     roster_init(&neighbours->roster, options->id, options->instance);

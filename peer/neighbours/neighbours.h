@@ -19,16 +19,11 @@ struct neighbours;
 struct neighbours_options {
     const uint8_t *id;       /* one's own: HASH_SIZE bytes, copied */
     const uint8_t *instance; /* of this start: INSTANCE_SIZE bytes, copied */
-    const char *network;     /* passed neighbours_check_network() */
+    const char *network;     /* passed lan_check_network() */
     unsigned features;       /* enum neighbour_feature: what this peer can do; said in each greeting */
 };
 enum err neighbours_new(const struct neighbours_options *options, struct neighbours **ret);
 void neighbours_free(struct neighbours *neighbours); /* NULL is harmless */
-
-/* Of --network: 1 to NETWORK_NAME_MAX bytes of UTF-8 without control characters or blanks at its ends. */
-enum err neighbours_check_network(const char *name, struct why *why);
-/* The default of --network. */
-#define NEIGHBOURS_NETWORK_DEFAULT "enxame"
 
 /* ---- oneself ---- */
 

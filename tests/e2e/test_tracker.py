@@ -321,7 +321,8 @@ def test_100_000_files_go_in_bounded_requests(tracker, record_property):
 def test_health_and_metrics(tracker):
     peer = tracker.client()
     peer.register(7001, records(contents(3)))
-    assert expect(peer.get("/healthz"), 200).json() == {"status": "ok"}
+    health = expect(peer.get("/healthz"), 200).json()
+    assert health["status"] == "ok" and len(bytes.fromhex(health["id"])) == 32
     expect_problem(peer.get("/v1/nothing"), 404)
     text = expect(peer.get("/metrics"), 200).text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
