@@ -1,6 +1,6 @@
 /*
  * HTTP/1.1 requests to trackers and peers: blocking calls for JSON, and many transfers at once for chunks.  Only
- * http_client.c (what both share), http_call.c and http_pool.c know libcurl.  Plain HTTP only; redirects and proxies
+ * http_client.c (what both share), http_call.c, http_pool.c and http_events.c know libcurl.  Plain HTTP only; redirects and proxies
  * are off; every answer has a cap and every request a deadline.
  */
 #ifndef ENXAME_HTTP_CLIENT_H
@@ -84,8 +84,11 @@ struct http_transfer_options {
     uint64_t range_first, range_length; /* length 0: no Range header */
     uint64_t answer_max;                /* bytes; a longer answer ends with ERR_TOO_LARGE */
     uint64_t timeout_ms;                /* whole deadline; 0: none but the next */
-    uint64_t stall_ms;                  /* ends with ERR_TIMEOUT where fewer than stall_bytes came in this time */
-    uint64_t stall_bytes;
+    /*
+     * Ends with ERR_TIMEOUT where fewer than stall_bytes came in this time; 0: never.  Only the time counts in which the
+     * pool's owner listened, not what kept him from http_pool_run() or from reading.
+     */
+    uint64_t stall_ms, stall_bytes;
     size_t read_bytes; /* that on_data gets at a time, at most; 0: 64 KiB */
     bool limited;      /* its bytes keep to the pool's rate; what they wait for their turn does not count as a stall */
     void *context;

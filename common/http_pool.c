@@ -4,16 +4,10 @@
  * Where a rate is to be kept, bytes that libcurl hands over take their turn.  Until it comes the transfer is paused, so that
  * its connection fills up and its sender waits; then libcurl hands over the same bytes again.
  */
+#include "http_events.h"
 #include "http_exchange.h"
 #include "limits.h"
 #include "timing.h"
-
-#include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-#define EVENTS_MAX 64
 
 /* Bytes whose turn comes at a time; a rate is not divided more coarsely than that. */
 #define TAKE_MAX (64u * KIB)
@@ -24,6 +18,8 @@
 #define RECONSIDER_MS 100u
 /* Those that wait and those that do not are looked after in turn. */
 #define RESUME_MAX_US 10000u
+/* How often to look for stalls; no wait lasts longer while something runs. */
+#define LISTEN_MS 100u
 
 struct http_transfer {
     struct http_exchange exchange;
@@ -35,112 +31,26 @@ struct http_transfer {
     uint64_t granted;                      /* whose turn has come, and that are still to arrive */
     struct http_transfer_options options;  /* url and body are not kept */
     uint64_t received, started_us, first_byte_us;
-    char *error_body; /* ERROR_BODY_MAX + 1 bytes, once there was an error */
+    uint64_t heard_us, heard; /* since when, by listened_us, fewer than stall_bytes have come; what had come before */
+    char *error_body;         /* ERROR_BODY_MAX + 1 bytes, once there was an error */
     size_t error_length;
 };
 
 struct http_pool {
-    CURLM *multi;
-    int epoll, wake;   /* descriptors: all sockets and `wake`, which ends a wait from another thread */
-    uint64_t timer_us; /* when libcurl wants to be called whatever happens; 0: never */
+    struct http_events events;
     struct lamport *clock;
     const char *user_agent;
     struct http_transfer *running, *idle;
+    /*
+     * How long it has listened; of each round at most LISTEN_MS count.  So a holder is not blamed for what kept this
+     * process from reading: a slow disk, too little of the processor, a suspended machine.
+     */
+    uint64_t listened_us;
+    uint64_t round_us, looked_us; /* the last round's end; listened_us of the last look for stalls */
     struct rate *rate;
     struct http_transfer *waiting; /* those that are paused, in the order of their turns */
     struct http_transfer **last;   /* where the next one joins them */
 };
-
-/* ---- waiting: libcurl says which sockets it waits for, so that a round costs what happens in it, not what waits ---- */
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known)
-{
-    struct http_pool *pool = context;
-    struct epoll_event event = {.data.fd = fd};
-
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        (void)epoll_ctl(pool->epoll, EPOLL_CTL_DEL, fd, NULL);
-        (void)curl_multi_assign(pool->multi, fd, NULL);
-        return 0;
-    }
-    if ((what & CURL_POLL_IN) != 0)
-        event.events |= EPOLLIN;
-    if ((what & CURL_POLL_OUT) != 0)
-        event.events |= EPOLLOUT;
-    if (epoll_ctl(pool->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) != 0)
-        return -1;
-    if (known == NULL)
-        (void)curl_multi_assign(pool->multi, fd, pool);
-    return 0;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *context)
-{
-    struct http_pool *pool = context;
-
-    (void)multi;
-    pool->timer_us = timeout_ms < 0 ? 0 : timing_now_us() + (uint64_t)timeout_ms * 1000;
-    return 0;
-}
-
-/* How long nothing will be due, at most `timeout_ms`. */
-static int wait_ms(const struct http_pool *pool, uint64_t timeout_ms)
-{
-    uint64_t now_us = timing_now_us(), left_ms = timeout_ms;
-
-    if (pool->timer_us != 0)
-        left_ms = pool->timer_us <= now_us ? 0 : (pool->timer_us - now_us + 999) / 1000;
-    return (int)(left_ms < timeout_ms ? left_ms : timeout_ms);
-}
-
-/* Waits, and lets libcurl move what can be moved. */
-static bool move(struct http_pool *pool, uint64_t timeout_ms)
-{
-    struct epoll_event events[EVENTS_MAX];
-    int count = epoll_wait(pool->epoll, events, EVENTS_MAX, wait_ms(pool, timeout_ms)), running;
-    uint64_t wakes;
-
-    if (count < 0)
-        return errno == EINTR;
-    for (int i = 0; i < count; i++) {
-        int what = 0;
-
-        if (events[i].data.fd == pool->wake) {
-            (void)!read(pool->wake, &wakes, sizeof wakes);
-            continue;
-        }
-        if ((events[i].events & (EPOLLIN | EPOLLHUP)) != 0)
-            what |= CURL_CSELECT_IN;
-        if ((events[i].events & EPOLLOUT) != 0)
-            what |= CURL_CSELECT_OUT;
-        if ((events[i].events & EPOLLERR) != 0)
-            what |= CURL_CSELECT_ERR;
-        if (curl_multi_socket_action(pool->multi, events[i].data.fd, what, &running) != CURLM_OK)
-            return false;
-    }
-    if (pool->timer_us == 0 || pool->timer_us > timing_now_us())
-        return true;
-    pool->timer_us = 0;
-    return curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &running) == CURLM_OK;
-}
-
-static bool set_up_waiting(struct http_pool *pool)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    CURLMcode code = CURLM_OK;
-
-    pool->epoll = epoll_create1(EPOLL_CLOEXEC);
-    pool->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    event.data.fd = pool->wake;
-    if (pool->epoll < 0 || pool->wake < 0 || epoll_ctl(pool->epoll, EPOLL_CTL_ADD, pool->wake, &event) != 0)
-        return false;
-    code |= curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    code |= curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
-    code |= curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    code |= curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
-    return code == CURLM_OK;
-}
 
 struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, unsigned connections_max)
 {
@@ -150,15 +60,13 @@ struct http_pool *http_pool_new(struct lamport *clock, const char *user_agent, u
         return NULL;
     pool->clock = clock;
     pool->user_agent = user_agent;
-    pool->epoll = pool->wake = -1;
     pool->last = &pool->waiting;
-    pool->multi = curl_multi_init();
-    if (pool->multi == NULL || !set_up_waiting(pool)) {
+    if (!http_events_set_up(&pool->events)) {
         http_pool_free(pool);
         return NULL;
     }
     /* Too small a cache closes and opens connections for every chunk. */
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)connections_max);
+    (void)curl_multi_setopt(pool->events.multi, CURLMOPT_MAXCONNECTS, (long)connections_max);
     return pool;
 }
 
@@ -194,6 +102,13 @@ static void transfer_free(struct http_transfer *transfer)
     free(transfer);
 }
 
+/* From here on it must bring stall_bytes anew. */
+static void listen_to(struct http_transfer *transfer)
+{
+    transfer->heard_us = transfer->pool->listened_us;
+    transfer->heard = transfer->received;
+}
+
 /* ---- turns ---- */
 
 static void join_line(struct http_transfer *transfer)
@@ -212,6 +127,7 @@ static void leave_line(struct http_transfer *transfer)
     struct http_transfer **link = &pool->waiting;
 
     transfer->waits = false;
+    listen_to(transfer);
     while (*link != transfer)
         link = &(*link)->waits_behind;
     *link = transfer->waits_behind;
@@ -288,7 +204,7 @@ static void make_idle(struct http_transfer *transfer)
     struct http_pool *pool = transfer->pool;
 
     leave_rate(transfer);
-    (void)curl_multi_remove_handle(pool->multi, transfer->exchange.easy);
+    (void)curl_multi_remove_handle(pool->events.multi, transfer->exchange.easy);
     http_exchange_tear_down(&transfer->exchange);
     unlink_from(&pool->running, transfer);
     push(&pool->idle, transfer);
@@ -306,11 +222,7 @@ void http_pool_free(struct http_pool *pool)
         pool->idle = transfer->next;
         transfer_free(transfer);
     }
-    curl_multi_cleanup(pool->multi);
-    if (pool->epoll >= 0)
-        (void)close(pool->epoll);
-    if (pool->wake >= 0)
-        (void)close(pool->wake);
+    http_events_tear_down(&pool->events);
     free(pool);
 }
 
@@ -419,12 +331,6 @@ static bool set_up_transfer(struct http_transfer *transfer)
     code |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_transfer_data);
     code |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     code |= curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    if (options->stall_ms > 0) {
-        uint64_t seconds = (options->stall_ms + 999) / 1000, rate = options->stall_bytes / seconds;
-
-        code |= curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)seconds);
-        code |= curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)(rate > 0 ? rate : 1));
-    }
     if (options->range_length > 0) {
         (void)snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)options->range_first,
                        (unsigned long long)(options->range_first + options->range_length - 1));
@@ -445,7 +351,8 @@ enum err http_pool_start(struct http_pool *pool, const struct http_transfer_opti
     transfer->first_byte_us = 0;
     transfer->error_length = 0;
     transfer->started_us = timing_now_us();
-    if (!set_up_transfer(transfer) || curl_multi_add_handle(pool->multi, transfer->exchange.easy) != CURLM_OK) {
+    listen_to(transfer);
+    if (!set_up_transfer(transfer) || curl_multi_add_handle(pool->events.multi, transfer->exchange.easy) != CURLM_OK) {
         transfer_free(transfer);
         return ERR_NOMEM;
     }
@@ -522,15 +429,54 @@ static uint64_t resume_due(struct http_pool *pool, uint64_t timeout_ms)
     return pool->waiting != NULL ? 0 : timeout_ms;
 }
 
+/* Whether too little has come for too long; libcurl's own measure counts pauses, too, and what held us up. */
+static bool is_stalled(struct http_transfer *transfer)
+{
+    const struct http_transfer_options *options = &transfer->options;
+
+    if (options->stall_ms == 0 || transfer->waits)
+        return false;
+    if (transfer->received - transfer->heard >= options->stall_bytes) {
+        listen_to(transfer);
+        return false;
+    }
+    return transfer->pool->listened_us - transfer->heard_us >= options->stall_ms * 1000;
+}
+
+static void end_stalled(struct http_pool *pool)
+{
+    uint64_t now_us = timing_now_us(), passed_us = now_us - pool->round_us;
+    struct http_transfer *transfer;
+
+    pool->round_us = now_us;
+    pool->listened_us += passed_us < LISTEN_MS * 1000 ? passed_us : LISTEN_MS * 1000;
+    if (pool->listened_us - pool->looked_us < LISTEN_MS * 1000)
+        return;
+    pool->looked_us = pool->listened_us;
+    for (transfer = pool->running; transfer != NULL;) {
+        if (!is_stalled(transfer)) {
+            transfer = transfer->next;
+            continue;
+        }
+        (void)snprintf(transfer->exchange.error, sizeof transfer->exchange.error, "only %llu bytes came in %llu s",
+                       (unsigned long long)(transfer->received - transfer->heard),
+                       (unsigned long long)(transfer->options.stall_ms / 1000));
+        complete(transfer, CURLE_OPERATION_TIMEDOUT);
+        transfer = pool->running; /* whoever was told may have started and cancelled others */
+    }
+}
+
 enum err http_pool_run(struct http_pool *pool, uint64_t timeout_ms)
 {
     int left;
     const CURLMsg *message;
 
     timeout_ms = resume_due(pool, timeout_ms);
-    if (!move(pool, timeout_ms))
+    if (pool->running != NULL && timeout_ms > LISTEN_MS)
+        timeout_ms = LISTEN_MS;
+    if (!http_events_move(&pool->events, timeout_ms))
         return ERR_IO;
-    while ((message = curl_multi_info_read(pool->multi, &left)) != NULL) {
+    while ((message = curl_multi_info_read(pool->events.multi, &left)) != NULL) {
         struct http_transfer *transfer = NULL;
         CURLcode code = message->data.result;
 
@@ -539,12 +485,11 @@ enum err http_pool_run(struct http_pool *pool, uint64_t timeout_ms)
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
         complete(transfer, code);
     }
+    end_stalled(pool);
     return ERR_OK;
 }
 
 void http_pool_wake(struct http_pool *pool)
 {
-    uint64_t one = 1;
-
-    (void)!write(pool->wake, &one, sizeof one); /* where it is full a wake is due already */
+    http_events_wake(&pool->events);
 }
