@@ -137,6 +137,14 @@ enum err files_make_parents_unsynced(int folder_fd, const char *name, int *ret_p
     return err;
 }
 
+enum err files_open_parent(int folder_fd, const char *name, int *ret_parent_fd, const char **ret_base)
+{
+    char last[NAME_COMPONENT_MAX + 1];
+    const char *slash = strrchr(name, '/');
+    *ret_base = slash ? slash + 1 : name;
+    return walk(folder_fd, name, &(struct making){.makes = false}, last, ret_parent_fd);
+}
+
 static enum err make_one(const char *path)
 {
     struct stat status;

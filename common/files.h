@@ -30,6 +30,12 @@ enum err files_make_parents(int folder_fd, const char *name, int *ret_parent_fd)
 /* The same for many at once: where any was made, *ret_made is set, and the caller syncs the file system. */
 enum err files_make_parents_unsynced(int folder_fd, const char *name, int *ret_parent_fd, bool *ret_made);
 
+/*
+ * Opens the folder that `name` lies in, below `folder_fd`, following no symbolic link; *ret_base is the last component, within
+ * `name`.  ERR_NOT_FOUND; ERR_DENIED also where a component is no folder.
+ */
+enum err files_open_parent(int folder_fd, const char *name, int *ret_parent_fd, const char **ret_base);
+
 /* Like mkdir -p, for paths that the user gave. */
 enum err files_make_folder(const char *path);
 

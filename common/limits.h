@@ -189,6 +189,8 @@
 #define IGNORE_PATTERNS_MAX 1000u
 /* Peers of which is kept how far their index was read. */
 #define SYNC_CURSORS_MAX 10000u
+/* Names of a synced folder that wait to be looked at: where there are more, all of it is. */
+#define SYNC_QUEUE_MAX 20000u
 
 /* ---- the prompt's last listing ---- */
 

@@ -12,6 +12,7 @@ enum option_id {
     OPTION_TRACKER,
     OPTION_NO_TRACKER,
     OPTION_DIR,
+    OPTION_SYNC,
     OPTION_CHUNK_SIZE,
     OPTION_LIMIT_UP,
     OPTION_LIMIT_DOWN,
@@ -36,6 +37,7 @@ static const struct option_row {
     {"--tracker", OPTION_TRACKER, true},
     {"--no-tracker", OPTION_NO_TRACKER, false},
     {"--dir", OPTION_DIR, true},
+    {"--sync", OPTION_SYNC, true},
     {"--chunk-size", OPTION_CHUNK_SIZE, true},
     {"--limit-up", OPTION_LIMIT_UP, true},
     {"--limit-down", OPTION_LIMIT_DOWN, true},
@@ -67,6 +69,7 @@ const char *arguments_help(void)
            "  --neighbours FILE      other peers, a line of host:port each; new ones are added as they are found\n"
            "  --network NAME         peers of other networks are no neighbours (default: " LAN_NETWORK_DEFAULT ")\n"
            "  --dir DIR              where downloads land (default: downloads/<port>)\n"
+           "  --sync DIR             keep DIR the same on all peers of the network that do so as well\n"
            "  --chunk-size SIZE      of downloads: 16K to 16M, a power of two, or auto (the default)\n"
            "  --limit-up RATE        what all uploads together may take: bytes a second, such as 500K or 10M\n"
            "  --limit-down RATE      the same for downloads; both are unlimited by default\n"
@@ -182,6 +185,16 @@ static enum err set_network(struct arguments *arguments, const char *value, stru
     return ERR_OK;
 }
 
+static enum err set_sync(struct arguments *arguments, const char *value, struct why *why)
+{
+    if (*value == '\0')
+        return bad(why, "--sync", value, "must be the path of a folder");
+    if (arguments->sync)
+        return why_set(why, ERR_INVALID, "--sync: one folder only; a second one needs a peer of its own");
+    arguments->sync = value;
+    return ERR_OK;
+}
+
 static enum err apply(struct arguments *arguments, enum option_id id, const char *value, struct why *why)
 {
     switch (id) {
@@ -189,6 +202,8 @@ static enum err apply(struct arguments *arguments, enum option_id id, const char
         return add_tracker(arguments, "--tracker", value, why);
     case OPTION_DIR:
         return set_dir(arguments, value, why);
+    case OPTION_SYNC:
+        return set_sync(arguments, value, why);
     case OPTION_CHUNK_SIZE:
         return set_chunk_size(arguments, value, why);
     case OPTION_LIMIT_UP:

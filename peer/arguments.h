@@ -15,6 +15,7 @@ struct arguments {
     uint64_t limit_up, limit_down; /* bytes/s; 0: unlimited */
     const char *network;           /* argv's, or the default */
     const char *neighbours;        /* the path of a file, argv's; NULL: none */
+    const char *sync;              /* a folder; NULL: none is synced */
     bool no_tracker, no_discover, daemon, verbose;
     bool tracker_is_default; /* nobody named one: the LAN may have one */
     bool attach;             /* to the peer that runs on `dir`: nothing but `dir` and `commands` counts */

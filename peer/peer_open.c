@@ -170,7 +170,8 @@ static enum err open_neighbours(struct session *session)
     enum err err = identity_random(session->instance, INSTANCE_SIZE);
     struct neighbours_options options = {.id = state_identity(session->state)->id,
                                          .instance = session->instance,
-                                         .network = session->arguments->network};
+                                         .network = session->arguments->network,
+                                         .features = session->arguments->sync ? NEIGHBOUR_SYNC : 0};
     return err ? err : neighbours_new(&options, &session->neighbours);
 }
 
@@ -299,6 +300,36 @@ static enum err open_downloads(struct peer *peer)
     return watcher_start(session->terminal, session->sharing, session->downloads, session->jobs, &session->watcher);
 }
 
+/* Whoever names no network shares the folder with all others who name none. */
+static void warn_of_default_network(const struct arguments *arguments)
+{
+    log_warn("--sync without --network: everybody who reaches this peer and names no network of their own gets all "
+             "files of %s,",
+             arguments->sync);
+    log_warn("and can change and delete them.  Choose a name that others do not guess, the same on all your peers: "
+             "--network NAME");
+}
+
+static enum err open_sync(struct session *session, struct why *why)
+{
+    const struct arguments *arguments = session->arguments;
+    if (!arguments->sync)
+        return ERR_OK;
+    struct sync_options options = {.path = arguments->sync,
+                                   .network = arguments->network,
+                                   .neighbours = session->neighbours,
+                                   .state = session->state,
+                                   .library = session->library,
+                                   .clock = session->clock,
+                                   .downloads = session->downloads,
+                                   .jobs = session->jobs,
+                                   .server = session->server};
+    enum err err = sync_start(&options, &session->sync, why);
+    if (!err && strcmp(arguments->network, LAN_NETWORK_DEFAULT) == 0)
+        warn_of_default_network(arguments);
+    return err;
+}
+
 enum err peer_open(struct peer *peer, const struct arguments *arguments, struct why *why)
 {
     struct session *session = &peer->own;
@@ -324,6 +355,8 @@ enum err peer_open(struct peer *peer, const struct arguments *arguments, struct 
     if (!err)
         err = open_downloads(peer);
     if (!err)
+        err = open_sync(session, why);
+    if (!err)
         err = open_greeter(session, why);
     if (!err)
         open_discovery(session);
@@ -346,6 +379,7 @@ void peer_close(struct peer *peer)
     attached_stop(peer->attached);
     discovery_stop(session->discovery);
     watcher_stop(session->watcher);
+    sync_stop(session->sync);
     if (session->server)
         server_set_downloads(session->server, NULL); /* requests may still come */
     jobs_stop(session->jobs);

@@ -18,6 +18,7 @@
 #include "rate.h"
 #include "server.h"
 #include "sharing.h"
+#include "sync.h"
 #include "terminal.h"
 #include "tracker_client.h"
 #include "watcher.h"
@@ -50,6 +51,7 @@ struct session {
     struct downloads *downloads;
     struct jobs *jobs;
     struct sharing *sharing;
+    struct sync *sync;        /* NULL without --sync */
     struct rate *up, *down;   /* of all uploads, of all downloads */
     struct address address;   /* where it listens */
     struct address announced; /* what is registered */

@@ -16,7 +16,8 @@ enum completes {
     COMPLETES_NAMES,
     COMPLETES_SHARED,
     COMPLETES_PATHS,
-    COMPLETES_DOWNLOADS /* that are not done */
+    COMPLETES_DOWNLOADS, /* that are not done */
+    COMPLETES_SYNC       /* what `sync` does, then what is in the trash */
 };
 
 static const struct command {
@@ -46,6 +47,9 @@ static const struct command {
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},
     {"stats", NULL, "[FILE.csv]", "how long downloads took, by size, holders and chunk size", 0, 1, command_stats,
      false, COMPLETES_PATHS},
+    {"sync", NULL, "[wait [SECONDS]|pause|resume|trash [NAME]|restore NAME|#]",
+     "the folder that is kept the same: how it is; wait until nothing is behind; what was deleted, and back with it", 0,
+     2, command_sync, false, COMPLETES_SYNC},
     {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
      false, COMPLETES_SHARED},
     {"neighbours", NULL, "", "other peers that this one knows of itself", 0, 0, command_neighbours, false,
@@ -262,6 +266,24 @@ static void offer_paths(struct session *session, struct candidates *candidates)
     free(folder);
 }
 
+static void offer_sync(struct session *session, const struct words *before, struct candidates *candidates)
+{
+    static const char *const verbs[] = {"wait", "pause", "resume", "trash", "restore"};
+    bool names =
+        before->count == 2 && (strcmp(before->items[1], "trash") == 0 || strcmp(before->items[1], "restore") == 0);
+    struct sync_trash *trash = NULL;
+    size_t count = 0;
+    for (size_t i = 0; before->count == 1 && i < sizeof verbs / sizeof verbs[0]; i++)
+        offer(candidates, verbs[i]);
+    if (!names || !session->sync || sync_list_trash(session->sync, NULL, 0, LISTING_ROWS_MAX, &trash, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        offer(candidates, trash[i].name);
+        sync_trash_free(&trash[i]);
+    }
+    free(trash);
+}
+
 static void offer_arguments(struct session *session, const struct command *command, bool as,
                             struct candidates *candidates)
 {
@@ -299,6 +321,8 @@ size_t commands_complete(void *context, const char *line, const char *text, char
         }
         if (command)
             offer_arguments(session, command, as, &candidates);
+        if (command && command->completes == COMPLETES_SYNC)
+            offer_sync(session, &before, &candidates);
         words_free(&before);
     }
     free(head);

@@ -14,7 +14,7 @@ command_handler command_peers, command_search, command_owners, command_status, c
 command_handler command_download, command_share, command_unshare;
 command_handler command_cancel, command_chunk_size;
 command_handler command_neighbours, command_clock;
-command_handler command_stats, command_verify, command_limit;
+command_handler command_stats, command_verify, command_limit, command_sync;
 
 /* Says on standard error what is wrong, and returns false. */
 __attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);

@@ -20,8 +20,9 @@ struct sync_remote; /* what serves, pulls and applies */
 
 struct sync {
     struct sync_options options;
-    char *path;    /* absolute */
-    int folder_fd; /* of it; stands while the sync is there, but leads elsewhere after the folder was away: see sync.c */
+    char *path; /* absolute */
+    /* Of it: one number while the sync is there; leads to /dev/null where the folder is away, see sync_home.c. */
+    int folder_fd, lock_fd;
     struct sync_index *index;
     /*
      * Who made the entries of this index: the peer's id with its last 8 bytes replaced by the index's epoch.  So a new index (the
@@ -30,6 +31,8 @@ struct sync {
     uint8_t author[HASH_SIZE];
     pthread_mutex_t folder; /* see sync.h */
     atomic_bool stop;
+    atomic_bool
+        joining; /* this index has not seen the whole folder once: what is found are no edits, but old versions */
     struct ignore *ignore; /* changed with `folder` held, by the watcher only; NULL: nothing is ignored */
 
     struct sync_watch *watch;
@@ -41,10 +44,13 @@ struct sync {
     uint64_t changes; /* counts what sync_wait() waits for */
     enum sync_state state;
     bool paused;     /* the user wants it */
-    struct why why;  /* of HELD and STOPPED */
+    struct why why;  /* of STOPPED */
+    struct why held; /* of HELD, and until something could be put into place again; "" */
     struct why note; /* why changes are not seen at once; "" */
     uint64_t retry_ms;
     struct sync_change last;
+
+    pthread_mutex_t news_lock; /* guards what follows */
     void (*news)(void *context);
     void *news_context;
 };
@@ -69,17 +75,25 @@ void sync_set_news(struct sync *sync, void (*news)(void *context), void *context
  * again (RUNNING) after a while.
  */
 void sync_hold(struct sync *sync, const struct why *why);
+/* Something could be put into place: there is no reason to hold any more. */
+void sync_go_on(struct sync *sync);
 /* For the report: `source` NULL: it happened here. */
 void sync_note_change(struct sync *sync, const struct sync_entry *entry, const uint8_t *source);
 /* The absolute path of a name, for state_save_hash() and such; the caller frees it.  NULL: out of memory. */
 char *sync_absolute(const struct sync *sync, const char *name);
 /*
  * Whether the folder is still there and bears its marker; otherwise the sync is STOPPED.  To be asked before anything is
- * concluded from something that is not there; `folder` is held.
+ * concluded from something that is not there; `folder` is held.  (sync_home.c)
  */
 bool sync_is_at_home(struct sync *sync);
 /* An edit of ours: the version after `version`, by the clock, which is raised to it. */
 enum err sync_edit(struct sync *sync, struct version *version);
+
+/* For the watcher: `why` of STOPPED, else NULL. */
+void sync_set_state(struct sync *sync, enum sync_state state, const struct why *why);
+enum sync_state sync_current_state(struct sync *sync);
+bool sync_is_paused(struct sync *sync);
+void sync_set_note(struct sync *sync, const char *text);
 
 /* ---- sync_watch.c: any thread ---- */
 
@@ -91,6 +105,8 @@ void sync_look(struct sync *sync, const char *name);
 /* All is looked at soon. */
 void sync_look_at_all(struct sync *sync);
 size_t sync_watch_waiting(struct sync *sync); /* names that are to be looked at */
+/* Waits until all that was in the folder when this was called has been looked at, but for files that are being written. */
+void sync_watch_settle(struct sync *sync, uint64_t timeout_ms);
 
 /* ---- what serves, pulls and applies ---- */
 
