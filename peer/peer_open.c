@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "discovery.h"
 #include "http_client.h"
+#include "lan.h"
 #include "limits.h"
 #include "log.h"
 #include "neighbours_file.h"
