@@ -20,6 +20,17 @@ set := $(subst $(space),-,$(strip $(subst $(comma), ,$(SANITIZE))))
 out := $(BUILD)$(if $(set),/$(set))
 
 packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit
+
+# Hashes several blocks at once, on processors that it knows: 1 or 0, by default whether it is there.
+IPSEC_MB ?= $(shell printf '\043include <intel-ipsec-mb.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo 1 || echo 0)
+IPSEC_MB := $(IPSEC_MB)
+ifeq ($(IPSEC_MB),1)
+libs_ipsec_mb := -lIPSec_MB
+unused := common/leaves_gnutls.c
+else
+unused := common/leaves_ipsec_mb.c
+endif
+
 warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wformat=2 -Wstrict-prototypes \
 	-Wmissing-prototypes -Wundef
 ifeq ($(WERROR),1)
@@ -37,7 +48,7 @@ CFLAGS ?= -O2 -g
 all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -iquote common -include common/banned.h \
 	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
 all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
-libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson sqlite3 gnutls)
+libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson sqlite3 gnutls) $(libs_ipsec_mb)
 libs_peer := $(shell pkg-config --libs libedit) -lm
 
 ifeq ($(V),0)
@@ -50,7 +61,7 @@ endif
 rooms := $(sort $(dir $(wildcard peer/*.h peer/*/*.h)))
 includes = $(if $(filter peer/% tests/%,$<),$(rooms:%=-iquote %))
 
-objects = $(patsubst %.c,$(out)/obj/%.o,$(wildcard $(1:%=%/*.c)))
+objects = $(patsubst %.c,$(out)/obj/%.o,$(filter-out $(unused),$(wildcard $(1:%=%/*.c))))
 common_objects := $(call objects,common)
 tracker_objects := $(call objects,tracker)
 peer_objects := $(call objects,$(rooms:%/=%))
@@ -75,7 +86,7 @@ help:
 	@echo 'options: V=1 (show commands), CC=clang, SANITIZE=address,undefined or thread, WERROR=1'
 
 # What was compiled with other flags is compiled again.
-flags_now := $(CC) $(all_cflags) $(all_ldflags)
+flags_now := $(CC) $(all_cflags) $(all_ldflags) $(libs_ipsec_mb)
 $(out)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(flags_now))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(flags_now))' > $@
@@ -125,7 +136,7 @@ $(out)/hdr/%.ok: % $(out)/flags
 	$(call quiet,HDR,$<)printf '#include "%s"\n' $< | $(CC) $(all_cflags) -iquote . $(includes) -Werror -fsyntax-only \
 		-x c - && touch $@
 
-sources := $(wildcard common/*.c tracker/*.c $(rooms:%=%*.c))
+sources := $(filter-out $(unused),$(wildcard common/*.c tracker/*.c $(rooms:%=%*.c)))
 tests_c := $(wildcard tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h)
 lint: lint-format lint-cppcheck lint-tidy
 .PHONY: lint-format lint-cppcheck lint-tidy

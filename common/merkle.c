@@ -1,5 +1,6 @@
 #include "merkle.h"
 
+#include "leaves.h"
 #include "limits.h"
 
 #include <gnutls/crypto.h>
@@ -124,7 +125,9 @@ static void tree_finish(struct tree *tree, uint64_t leaves, const uint8_t paddin
 
 struct merkle_stream {
     gnutls_hash_hd_t hash;
-    size_t filled; /* bytes in the current block, below BLOCK_SIZE */
+    struct leaves *leaves; /* NULL: one leaf after another */
+    bool has_leaves;       /* they were asked for, when there were first several at once */
+    size_t filled;         /* bytes in the current block, below BLOCK_SIZE */
     struct tree tree;
 };
 
@@ -143,6 +146,7 @@ void merkle_stream_free(struct merkle_stream *stream)
     if (!stream)
         return;
     gnutls_hash_deinit(stream->hash, NULL);
+    leaves_free(stream->leaves);
     free(stream);
 }
 
@@ -163,10 +167,56 @@ void merkle_stream_reset(struct merkle_stream *stream)
     stream->tree.depth = 0;
 }
 
+/* Hashes leaves, at most LEAVES_AT_ONCE; only the last may be shorter than a block.  No half block is under way. */
+static void hash_leaves(struct merkle_stream *stream, const uint8_t *bytes, size_t length, uint8_t *ret_hashes)
+{
+    size_t whole = length / BLOCK_SIZE;
+    if (whole > 1 && !stream->has_leaves) {
+        stream->leaves = leaves_new();
+        stream->has_leaves = true;
+    }
+    if (whole > 1 && leaves_hash(stream->leaves, bytes, whole, ret_hashes)) {
+        ret_hashes += whole * HASH_SIZE;
+        bytes += whole * BLOCK_SIZE;
+        length -= whole * BLOCK_SIZE;
+    }
+    while (length > 0) {
+        size_t slice = length < BLOCK_SIZE ? length : BLOCK_SIZE;
+        gnutls_hash(stream->hash, bytes, slice);
+        gnutls_hash_output(stream->hash, ret_hashes);
+        ret_hashes += HASH_SIZE;
+        bytes += slice;
+        length -= slice;
+    }
+}
+
+/* How many leaves at the beginning of these bytes are hashed at once. */
+static size_t batch_length(size_t length)
+{
+    return length < (size_t)LEAVES_AT_ONCE * BLOCK_SIZE ? length : (size_t)LEAVES_AT_ONCE * BLOCK_SIZE;
+}
+
+/* Whole blocks, where none is half done; how many bytes these were. */
+static size_t update_blocks(struct merkle_stream *stream, const uint8_t *bytes, size_t length)
+{
+    uint8_t hashes[LEAVES_AT_ONCE * HASH_SIZE];
+    size_t taken = batch_length(length) / BLOCK_SIZE * BLOCK_SIZE;
+    hash_leaves(stream, bytes, taken, hashes);
+    for (size_t i = 0; i < taken / BLOCK_SIZE; i++)
+        tree_push(&stream->tree, hashes + i * HASH_SIZE);
+    return taken;
+}
+
 void merkle_stream_update(struct merkle_stream *stream, const void *bytes, size_t length)
 {
     const uint8_t *position = bytes;
     while (length > 0) {
+        if (stream->filled == 0 && length >= BLOCK_SIZE) {
+            size_t taken = update_blocks(stream, position, length);
+            position += taken;
+            length -= taken;
+            continue;
+        }
         size_t slice = BLOCK_SIZE - stream->filled;
         if (slice > length)
             slice = length;
@@ -192,6 +242,26 @@ void merkle_stream_finish(struct merkle_stream *stream, uint64_t blocks, uint8_t
     if (blocks < stream->tree.count)
         blocks = power_of_two(stream->tree.count);
     tree_finish(&stream->tree, blocks, zero_leaf, ret_hash);
+}
+
+void merkle_stream_chunks(struct merkle_stream *stream, const uint8_t *bytes, size_t length, uint64_t chunk_size,
+                          uint64_t blocks, uint8_t *ret_hashes)
+{
+    uint8_t hashes[LEAVES_AT_ONCE * HASH_SIZE];
+    merkle_stream_reset(stream);
+    while (length > 0) {
+        size_t taken = batch_length(length), leaves = (taken + BLOCK_SIZE - 1) / BLOCK_SIZE;
+        hash_leaves(stream, bytes, taken, hashes);
+        bytes += taken;
+        length -= taken;
+        for (size_t i = 0; i < leaves; i++) {
+            tree_push(&stream->tree, hashes + i * HASH_SIZE);
+            if (stream->tree.count * BLOCK < chunk_size && (length > 0 || i + 1 < leaves))
+                continue;
+            tree_finish(&stream->tree, blocks, zero_leaf, ret_hashes);
+            ret_hashes += HASH_SIZE;
+        }
+    }
 }
 
 /* The subtree of zero leaves that stands for a missing chunk. */

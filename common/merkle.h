@@ -6,7 +6,8 @@
  * A layer for chunks of C bytes has one hash for each chunk: the subtree over that chunk.  Where the content is no longer
  * than one chunk, the layer's single hash is the root.  An empty content has an empty layer.
  *
- * Pure but for allocations inside GnuTLS; any thread, one stream per thread.
+ * Pure but for allocations inside GnuTLS; any thread, one stream per thread: where many leaves are handed over at once, it
+ * hashes several side by side (leaves.h).
  */
 #ifndef ENXAME_MERKLE_H
 #define ENXAME_MERKLE_H
@@ -53,6 +54,13 @@ void merkle_stream_update(struct merkle_stream *stream, const void *bytes, size_
  * leaves; `blocks` 0: the root of what was seen as a whole content.  The stream must be reset before its next use.
  */
 void merkle_stream_finish(struct merkle_stream *stream, uint64_t blocks, uint8_t ret_hash[static HASH_SIZE]);
+
+/*
+ * The hashes of several chunks in a row, which `bytes` holds whole; only the content's last one may be shorter.  `blocks`
+ * is merkle_chunk_blocks() of them.
+ */
+void merkle_stream_chunks(struct merkle_stream *stream, const uint8_t *bytes, size_t length, uint64_t chunk_size,
+                          uint64_t blocks, uint8_t *ret_hashes);
 
 /* How many leaves the subtree of one chunk of such a content has: what merkle_stream_finish() wants for it. */
 uint64_t merkle_chunk_blocks(uint64_t size, uint64_t chunk_size);

@@ -53,7 +53,14 @@ static bool stopped(const struct pool *pool)
 
 /* ---- bytes ---- */
 
-static enum err hash_chunk(struct worker *worker, struct task *task, uint64_t index)
+static void count_bytes(struct pool *pool, size_t length)
+{
+    if (pool->done_bytes)
+        atomic_fetch_add_explicit(pool->done_bytes, length, memory_order_relaxed);
+}
+
+/* A chunk that is larger than the buffer. */
+static enum err hash_large_chunk(struct worker *worker, struct task *task, uint64_t index)
 {
     uint64_t offset = index * task->chunk_size;
     uint64_t left = merkle_chunk_length(task->stamp.size, task->chunk_size, index);
@@ -66,8 +73,7 @@ static enum err hash_chunk(struct worker *worker, struct task *task, uint64_t in
         if (err)
             return err;
         merkle_stream_update(worker->stream, worker->buffer, length);
-        if (worker->pool->done_bytes)
-            atomic_fetch_add_explicit(worker->pool->done_bytes, length, memory_order_relaxed);
+        count_bytes(worker->pool, length);
         offset += length;
         left -= length;
     }
@@ -76,18 +82,40 @@ static enum err hash_chunk(struct worker *worker, struct task *task, uint64_t in
     return ERR_OK;
 }
 
+/* As many chunks from `index` on as the buffer holds, at most up to `end`; how many these were. */
+static enum err hash_chunks(struct worker *worker, struct task *task, uint64_t index, uint64_t end, uint64_t *ret_count)
+{
+    uint64_t offset = index * task->chunk_size, left = task->stamp.size - offset;
+    size_t length = left < BUFFER_SIZE ? (size_t)left : BUFFER_SIZE;
+    *ret_count = 1;
+    if (task->chunk_size > BUFFER_SIZE)
+        return hash_large_chunk(worker, task, index);
+    if (stopped(worker->pool))
+        return ERR_CANCELLED;
+    if (length > (end - index) * task->chunk_size)
+        length = (size_t)((end - index) * task->chunk_size);
+    enum err err = files_read_at(task->fd, worker->buffer, length, offset);
+    if (err)
+        return err;
+    merkle_stream_chunks(worker->stream, worker->buffer, length, task->chunk_size,
+                         merkle_chunk_blocks(task->stamp.size, task->chunk_size), task->layer + index * HASH_SIZE);
+    count_bytes(worker->pool, length);
+    *ret_count = merkle_chunk_count(length, task->chunk_size);
+    return ERR_OK;
+}
+
 static enum err hash_segment(struct worker *worker, struct task *task, uint64_t segment)
 {
     uint64_t chunks = merkle_chunk_count(task->stamp.size, task->chunk_size);
     uint64_t per_segment = SEGMENT_SIZE / task->chunk_size;
-    uint64_t first = segment * per_segment;
+    uint64_t first = segment * per_segment, count;
     uint64_t end = per_segment < chunks - first ? first + per_segment : chunks;
     /* The kernel's own reading ahead follows one reader of a file, not several. */
     if (task->stamp.size > SEGMENT_SIZE)
         posix_fadvise(task->fd, (off_t)(segment * SEGMENT_SIZE), (off_t)SEGMENT_SIZE, POSIX_FADV_WILLNEED);
     enum err err = ERR_OK;
-    for (uint64_t i = first; i < end && !err; i++)
-        err = hash_chunk(worker, task, i);
+    for (uint64_t i = first; i < end && !err; i += count)
+        err = hash_chunks(worker, task, i, end, &count);
     return err;
 }
 

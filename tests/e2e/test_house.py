@@ -117,6 +117,16 @@ def test_setup_takes_the_name_that_the_release_has(machine):
     assert machine.asked()[1].endswith(" libmicrohttpd12")
 
 
+def test_setup_does_without_what_is_not_needed_where_the_release_has_none(machine):
+    names = ["libipsec-mb1", "libipsec-mb2", "libipsec-mb-dev"]
+    machine.debian(missing=names, unknown=names)
+    assert machine.setup("--check").returncode == 0 and machine.setup().returncode == 0
+    assert machine.asked() == []
+    machine.debian(missing=names, unknown=names[:1])
+    assert machine.setup().returncode == 0
+    assert machine.asked()[1].endswith(" libipsec-mb2 libipsec-mb-dev")
+
+
 def test_setup_of_some_groups_ignores_the_others(machine):
     machine.debian(missing=["cppcheck"])
     assert machine.setup("runtime", "build").returncode == 0

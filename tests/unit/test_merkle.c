@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "leaves.h"
 #include "limits.h"
 #include "merkle.h"
 #include "merkle_vectors.h"
@@ -206,6 +207,51 @@ static void chunks_are_counted_without_overflow(void **state)
     assert_true(merkle_finest_chunk_size(CONTENT_SIZE_MAX + 1) == 0);
 }
 
+static void several_chunks_at_once_have_the_same_hashes(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {1, BLOCK_SIZE, 5 * BLOCK_SIZE + 1, 40 * BLOCK_SIZE, 41 * BLOCK_SIZE - 100};
+    struct merkle_stream *stream = merkle_stream_new();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *bytes = make_content(sizes[i]);
+        for (uint64_t chunk_size = CHUNK_SIZE_MIN; chunk_size <= UINT64_C(64) * BLOCK_SIZE; chunk_size *= 2) {
+            uint8_t *expected = make_layer(bytes, sizes[i], chunk_size);
+            size_t length = (size_t)merkle_chunk_count(sizes[i], chunk_size) * HASH_SIZE;
+            uint8_t *layer = malloc(length + 1);
+            layer[length] = 77;
+            merkle_stream_update(stream, "rubbish", 7);
+            merkle_stream_chunks(stream, bytes, (size_t)sizes[i], chunk_size, merkle_chunk_blocks(sizes[i], chunk_size),
+                                 layer);
+            assert_memory_equal(layer, expected, length);
+            assert_int_equal(layer[length], 77);
+            free(layer);
+            free(expected);
+        }
+        free(bytes);
+    }
+    merkle_stream_free(stream);
+}
+
+static void leaves_side_by_side_have_the_hashes_that_each_has_alone(void **state)
+{
+    (void)state;
+    struct leaves *leaves = leaves_new();
+    uint8_t *bytes = make_content(LEAVES_AT_ONCE * BLOCK_SIZE), hashes[LEAVES_AT_ONCE * HASH_SIZE], hash[HASH_SIZE];
+    for (size_t count = 1; count <= LEAVES_AT_ONCE; count++) {
+        memset(hashes, 0, sizeof hashes);
+        if (!leaves_hash(leaves, bytes, count, hashes))
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            merkle_sha256(bytes + i * BLOCK_SIZE, BLOCK_SIZE, hash);
+            assert_memory_equal(hashes + i * HASH_SIZE, hash, HASH_SIZE);
+        }
+    }
+    assert_false(leaves_hash(NULL, bytes, LEAVES_AT_ONCE, hashes));
+    leaves_free(leaves);
+    leaves_free(NULL);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +263,8 @@ int main(void)
         cmocka_unit_test(a_forged_shorter_file_is_caught_by_its_size),
         cmocka_unit_test(a_stream_begun_and_reset_starts_clean),
         cmocka_unit_test(chunks_are_counted_without_overflow),
+        cmocka_unit_test(several_chunks_at_once_have_the_same_hashes),
+        cmocka_unit_test(leaves_side_by_side_have_the_hashes_that_each_has_alone),
     };
     return cmocka_run_group_tests_name("merkle", tests, NULL, NULL);
 }
