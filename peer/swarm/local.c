@@ -18,7 +18,7 @@ void local_copy(struct part_file *part, int fd, const atomic_bool *stop)
         merkle_stream_reset(stream);
         merkle_stream_update(stream, bytes, length);
         merkle_stream_finish(stream, blocks, hash);
-        if (memcmp(hash, part_file_hash(part, i), HASH_SIZE) == 0 && part_file_write(part, i, bytes) != ERR_OK)
+        if (memcmp(hash, part_file_hash(part, i), HASH_SIZE) == 0 && part_file_write(part, i, 1, bytes) != ERR_OK)
             break; /* no room: the download itself will say so */
     }
     merkle_stream_free(stream);

@@ -362,20 +362,23 @@ void part_file_set_listener(struct part_file *part, void (*listener)(void *conte
 
 /* ---- filling ---- */
 
-enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *bytes)
+enum err part_file_write(struct part_file *part, uint64_t first, uint64_t count, const uint8_t *bytes)
 {
-    uint64_t length = merkle_chunk_length(part->content.size, part->chunk_size, index);
+    uint64_t offset = first * part->chunk_size, left = part->content.size - offset;
+    uint64_t length = count < merkle_chunk_count(left, part->chunk_size) ? count * part->chunk_size : left;
     void (*listener)(void *context);
     void *context;
     enum err err;
 
-    err = files_write_at(part->fd, bytes, (size_t)length, index * part->chunk_size);
+    err = files_write_at(part->fd, bytes, (size_t)length, offset);
     if (err != ERR_OK)
         return err;
     pthread_mutex_lock(&part->lock);
-    part_mark(part, index);
-    if (part->written++ == part->synced)
+    for (uint64_t i = first; i < first + count; i++)
+        part_mark(part, i);
+    if (part->written == part->synced)
         pthread_cond_signal(&part->wake);
+    part->written += count;
     err = part->sync_err;
     listener = part->listener;
     context = part->listener_context;

@@ -33,8 +33,8 @@ uint64_t part_file_chunk_size(struct part_file *part); /* 0: no layer yet */
 /* The hash that chunk `index` must have; the part must have a layer. */
 const uint8_t *part_file_hash(const struct part_file *part, uint64_t index);
 
-/* Writes a chunk that was verified.  ERR_NOSPACE and ERR_IO leave it unverified. */
-enum err part_file_write(struct part_file *part, uint64_t index, const uint8_t *bytes);
+/* Writes chunks in a row that were verified.  ERR_NOSPACE and ERR_IO leave them unverified. */
+enum err part_file_write(struct part_file *part, uint64_t first, uint64_t count, const uint8_t *bytes);
 bool part_file_has(struct part_file *part, uint64_t index);
 /* Whether all bytes of this range are verified. */
 bool part_file_has_range(struct part_file *part, uint64_t first, uint64_t length);
@@ -59,7 +59,7 @@ enum err part_file_layer(struct part_file *part, uint64_t chunk_size, uint8_t **
 void part_file_set_pending(struct part_file *part, uint64_t index, bool pending);
 enum err part_file_pending(struct part_file *part, struct bitmap *ret);
 
-/* Called after each new verified chunk, on the writing thread; NULL: no longer. */
+/* Called after new verified chunks, on the writing thread; NULL: no longer. */
 void part_file_set_listener(struct part_file *part, void (*listener)(void *context), void *context);
 
 /* Syncs and records all that is verified; the first error of the syncing thread is reported here, too. */

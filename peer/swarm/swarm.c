@@ -47,10 +47,8 @@ void swarm_free(struct swarm *swarm)
     }
     for (size_t i = 0; i < swarm->lane_count; i++) /* each looks at the fetches of all lanes */
         swarm_fetch_free(swarm->lanes[i]);
-    for (size_t i = 0; i < swarm->lane_count; i++) {
-        http_pool_free(swarm->lanes[i]->pool);
-        free(swarm->lanes[i]);
-    }
+    for (size_t i = 0; i < swarm->lane_count; i++)
+        swarm_lane_free(swarm->lanes[i]);
     for (size_t i = 0; i < swarm->remote_count; i++) {
         bitmap_free(&swarm->remotes[i]->map);
         bitmap_free(&swarm->remotes[i]->have);

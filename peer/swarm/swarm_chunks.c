@@ -75,10 +75,12 @@ static void make_room(const struct remote *remote, uint64_t now_ms)
 
     for (size_t i = 0; i < swarm->lane_count; i++) {
         for (struct fetch *fetch = swarm->lanes[i]->running; fetch != NULL; fetch = fetch->next) {
+            uint64_t length = merkle_chunk_length(swarm->content.size, swarm->chunk_size, fetch->at);
+            uint64_t received = fetch->received;
+
             if (fetch->remote != remote && fetch->count > 0 && !atomic_load(&fetch->cancelled) &&
                 fetch->at < fetch->first + fetch->count && holds(remote, fetch->at) &&
-                holders_is_hopeless(now_ms - fetch->since_ms, fetch->received,
-                                    merkle_chunk_length(swarm->content.size, swarm->chunk_size, fetch->at),
+                holders_is_hopeless(now_ms - fetch->since_ms, received < length ? received : length, length,
                                     remote->pace.speed_bytes_s) &&
                 (slowest == NULL || fetch->since_ms < slowest->since_ms))
                 slowest = fetch;

@@ -1,4 +1,5 @@
 /* What arrives: each chunk is hashed as it comes, compared with the layer, written, and may be served from then on. */
+#include "leaves.h"
 #include "limits.h"
 #include "log.h"
 #include "swarm_internal.h"
@@ -12,11 +13,13 @@
 #define READ_FAST (256u * KIB)
 #define READ_SLOW (32u * KIB)
 
+/* Chunks that come together are hashed side by side and written at once, up to this many bytes. */
+#define KEEP_BYTES ((size_t)LEAVES_AT_ONCE * BLOCK_SIZE)
+
 /* ---- the lists ---- */
 
 static void fetch_free(struct fetch *fetch)
 {
-    merkle_stream_free(fetch->stream);
     bitmap_free(&fetch->wanted);
     free(fetch->bytes);
     free(fetch);
@@ -34,11 +37,7 @@ static struct fetch *fetch_take(struct lane *lane)
     if (fetch == NULL)
         return NULL;
     fetch->lane = lane;
-    fetch->stream = merkle_stream_new();
-    if (fetch->stream != NULL)
-        return fetch;
-    fetch_free(fetch);
-    return NULL;
+    return fetch;
 }
 
 bool swarm_fetch_covers(const struct fetch *fetch, size_t chunk)
@@ -113,6 +112,8 @@ void swarm_fetch_reap(struct lane *lane)
             continue;
         http_pool_cancel(lane->pool, fetch->transfer);
         fetch_end(fetch);
+        if (fetch->lied)
+            swarm_fault(fetch->remote, FAULT_LIE, NULL);
     }
 }
 
@@ -182,7 +183,7 @@ static void count_good_chunk(struct fetch *fetch, size_t chunk)
 
     pace_count(&remote->pace, length, timing_now_us());
     fetch->at = chunk + 1;
-    fetch->received = 0;
+    fetch->received -= (size_t)length;
     if (!picker_is_missing(&swarm->picker, chunk))
         return; /* another one was faster */
     picker_have(&swarm->picker, chunk);
@@ -204,28 +205,53 @@ static void count_good_chunk(struct fetch *fetch, size_t chunk)
         swarm_wake(swarm);
 }
 
-/* A whole chunk was hashed; false where the transfer must end. */
-static bool keep(struct fetch *fetch, const uint8_t *bytes)
+/* How many chunks lie whole in the buffer. */
+static size_t count_whole(const struct fetch *fetch)
+{
+    const struct swarm *swarm = fetch->remote->swarm;
+    size_t count = fetch->received / (size_t)swarm->chunk_size, next = fetch->at + count;
+    size_t rest = fetch->received % (size_t)swarm->chunk_size;
+
+    return rest > 0 && next < swarm->picker.count && rest == chunk_length(swarm, next) ? count + 1 : count;
+}
+
+/* Writes what others did not bring meanwhile. */
+static enum err write_chunks(struct swarm *swarm, size_t first, size_t count, const uint8_t *bytes)
+{
+    size_t had = 0;
+
+    while (had < count && part_file_has(swarm->options.part, first + had))
+        had++;
+    return had == count ? ERR_OK : part_file_write(swarm->options.part, first, count, bytes);
+}
+
+/* Hashes whole chunks, and keeps those that are right; false where the transfer must end. */
+static bool keep(struct fetch *fetch)
 {
     struct swarm *swarm = fetch->remote->swarm;
-    uint8_t hash[HASH_SIZE];
-    enum err err;
+    size_t first = fetch->at, whole = count_whole(fetch), good = 0, length = 0;
+    uint8_t hashes[LEAVES_AT_ONCE * HASH_SIZE];
+    enum err err = ERR_OK;
 
-    merkle_stream_finish(fetch->stream, swarm->blocks, hash);
-    merkle_stream_reset(fetch->stream);
-    if (memcmp(hash, part_file_hash(swarm->options.part, fetch->at), HASH_SIZE) != 0) {
-        fetch->lied = true;
-        return false;
-    }
-    err =
-        part_file_has(swarm->options.part, fetch->at) ? ERR_OK : part_file_write(swarm->options.part, fetch->at, bytes);
+    for (size_t i = 0; i < whole; i++)
+        length += (size_t)chunk_length(swarm, first + i);
+    merkle_stream_chunks(fetch->lane->stream, fetch->bytes, length, swarm->chunk_size, swarm->blocks, hashes);
+    while (good < whole &&
+           memcmp(hashes + good * HASH_SIZE, part_file_hash(swarm->options.part, first + good), HASH_SIZE) == 0)
+        good++;
+    fetch->lied = good < whole;
+    if (good > 0)
+        err = write_chunks(swarm, first, good, fetch->bytes);
     pthread_mutex_lock(&swarm->lock);
-    if (err == ERR_OK)
-        count_good_chunk(fetch, fetch->at);
-    else
+    for (size_t i = first; err == ERR_OK && i < first + good; i++)
+        count_good_chunk(fetch, i);
+    if (err != ERR_OK)
         swarm_fail(swarm, err, "a chunk could not be written");
     pthread_mutex_unlock(&swarm->lock);
-    return err == ERR_OK;
+    if (err != ERR_OK || fetch->lied)
+        return false;
+    memmove(fetch->bytes, fetch->bytes + length, fetch->received);
+    return true;
 }
 
 /* The holder chose: which chunks these are is in the answer's Content-Range.  False where they are not what was asked. */
@@ -256,48 +282,46 @@ static bool begin_any(struct fetch *fetch)
     return true;
 }
 
-/* Ours, and no fault of the holder. */
-static void fail_for_memory(struct swarm *swarm)
+/* How many bytes of this request its buffer takes from `at` on. */
+static size_t room(const struct fetch *fetch)
 {
-    pthread_mutex_lock(&swarm->lock);
-    swarm_fail(swarm, ERR_NOMEM, "a chunk could not be taken");
-    pthread_mutex_unlock(&swarm->lock);
+    const struct swarm *swarm = fetch->remote->swarm;
+    uint64_t offset = fetch->at * swarm->chunk_size, end = (fetch->first + fetch->count) * swarm->chunk_size;
+
+    if (end > swarm->content.size)
+        end = swarm->content.size;
+    return end - offset < fetch->capacity ? (size_t)(end - offset) : fetch->capacity;
 }
 
 static bool on_fetch_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct fetch *fetch = context;
-    struct swarm *swarm = fetch->remote->swarm;
 
     if (atomic_load(&fetch->cancelled) || (is_undecided(fetch) && !begin_any(fetch)))
         return false;
     while (length > 0) {
-        size_t whole, taken;
+        size_t taken = room(fetch) - fetch->received;
 
-        if (fetch->at == fetch->first + fetch->count)
-            return false;
-        whole = (size_t)chunk_length(swarm, fetch->at);
-        taken = whole - fetch->received < length ? whole - fetch->received : length;
-        merkle_stream_update(fetch->stream, bytes, taken);
-        if (taken == whole) { /* no need to copy it anywhere */
-            if (!keep(fetch, bytes))
-                return false;
-        } else {
-            if (fetch->bytes == NULL)
-                fetch->bytes = malloc((size_t)swarm->chunk_size);
-            if (fetch->bytes == NULL) {
-                fail_for_memory(swarm);
-                return false;
-            }
-            memcpy(fetch->bytes + fetch->received, bytes, taken);
-            fetch->received += taken;
-            if (fetch->received == whole && !keep(fetch, fetch->bytes))
-                return false;
-        }
+        if (taken == 0)
+            return false; /* more than was asked for */
+        if (taken > length)
+            taken = length;
+        memcpy(fetch->bytes + fetch->received, bytes, taken);
+        fetch->received += taken;
         bytes += taken;
         length -= taken;
+        if (fetch->received == room(fetch) && !keep(fetch))
+            return false;
     }
     return true;
+}
+
+void swarm_fetch_keep(struct lane *lane)
+{
+    for (struct fetch *fetch = lane->running; fetch != NULL; fetch = fetch->next) {
+        if (!atomic_load(&fetch->cancelled) && count_whole(fetch) > 0 && !keep(fetch))
+            fetch_cancel(fetch);
+    }
 }
 
 static void on_fetch_done(void *context, const struct http_result *result)
@@ -305,10 +329,12 @@ static void on_fetch_done(void *context, const struct http_result *result)
     struct fetch *fetch = context;
     struct remote *remote = fetch->remote;
     struct swarm *swarm = remote->swarm;
-    bool any = fetch->wanted.count > 0;
-    bool whole = result->err == ERR_OK && result->status == 206 && !is_undecided(fetch) &&
-                 fetch->at == fetch->first + fetch->count && result->range_size == swarm->content.size;
+    bool any = fetch->wanted.count > 0, whole;
 
+    if (!fetch->lied && !atomic_load(&fetch->cancelled) && count_whole(fetch) > 0)
+        (void)keep(fetch); /* what came before it broke off */
+    whole = result->err == ERR_OK && result->status == 206 && !is_undecided(fetch) &&
+            fetch->at == fetch->first + fetch->count && result->range_size == swarm->content.size;
     pthread_mutex_lock(&swarm->lock);
     if (result->first_byte_us > 0)
         pace_answered(&remote->pace, result->first_byte_us, whole ? result->elapsed_us : 0);
@@ -323,6 +349,21 @@ static void on_fetch_done(void *context, const struct http_result *result)
 }
 
 /* ---- asking ---- */
+
+/* Room for what is kept at once: a chunk, or some in a row where they come fast. */
+static bool make_buffer(struct fetch *fetch, size_t count)
+{
+    size_t chunk = (size_t)fetch->lane->swarm->chunk_size, capacity = chunk;
+
+    if (count > 1 && chunk < KEEP_BYTES)
+        capacity = count < KEEP_BYTES / chunk ? count * chunk : KEEP_BYTES;
+    if (fetch->capacity == capacity)
+        return true;
+    free(fetch->bytes);
+    fetch->bytes = malloc(capacity);
+    fetch->capacity = fetch->bytes == NULL ? 0 : capacity;
+    return fetch->bytes != NULL;
+}
 
 static enum err start_transfer(struct fetch *fetch, const struct fetch_wish *wish)
 {
@@ -378,8 +419,7 @@ bool swarm_fetch_start(struct lane *lane, struct remote *remote, const struct fe
         fetch->count_max = wish->count;
         fetch->received = 0;
         fetch->since_ms = now_ms;
-        merkle_stream_reset(fetch->stream);
-        err = start_transfer(fetch, wish);
+        err = make_buffer(fetch, wish->count) ? start_transfer(fetch, wish) : ERR_NOMEM;
     }
     if (err == ERR_OK && wish->wanted != NULL) {
         fetch->wanted = *wish->wanted;

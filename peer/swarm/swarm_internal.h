@@ -72,19 +72,20 @@ struct fetch {
     atomic_bool cancelled; /* its lane is to break it off */
     bool lied;             /* a chunk was not what its hash says */
     size_t first, count;
-    size_t at;              /* the chunk that arrives now */
-    atomic_size_t received; /* bytes of it */
+    size_t at;              /* the first chunk that was not kept yet */
+    atomic_size_t received; /* bytes from there on, in `bytes` */
     uint64_t since_ms;      /* when it became its turn */
-    struct merkle_stream *stream;
-    uint8_t *bytes; /* chunk_size of them; NULL until one comes in pieces */
+    uint8_t *bytes;         /* room for one chunk, or for several small ones */
+    size_t capacity;
 };
 
 struct lane {
     struct swarm *swarm;
     size_t index;
     struct http_pool *pool;
-    pthread_t thread; /* not of the first */
-    struct fetch *running, *idle;
+    struct merkle_stream *stream;
+    pthread_t thread;             /* not of the first */
+    struct fetch *running, *idle; /* `running` is changed by the lane itself only */
 };
 
 #define REMOTES_MAX 512u
@@ -145,6 +146,8 @@ void swarm_update_progress(struct swarm *swarm);
 
 /* Makes lane `swarm->lane_count`. */
 enum err swarm_add_lane(struct swarm *swarm);
+/* Its fetches are freed already. */
+void swarm_lane_free(struct lane *lane);
 /* Wakes all lanes; what changed concerns them. */
 void swarm_wake(struct swarm *swarm);
 /* Whether the run is over, well or not. */
@@ -183,6 +186,8 @@ struct fetch_wish {
 bool swarm_fetch_start(struct lane *lane, struct remote *remote, const struct fetch_wish *wish, uint64_t now_ms);
 /* Breaks off what is fetched from this holder, soon. */
 void swarm_fetch_cancel_all(struct remote *remote);
+/* Keeps the whole chunks that came in this round; without the lock. */
+void swarm_fetch_keep(struct lane *lane);
 /* Ends this lane's cancelled fetches. */
 void swarm_fetch_reap(struct lane *lane);
 void swarm_fetch_free(struct lane *lane);

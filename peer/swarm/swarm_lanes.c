@@ -13,6 +13,13 @@
 #define FAST_BYTES_S (150u * MIB)
 #define FAST_LOOK_MS 50u
 
+void swarm_lane_free(struct lane *lane)
+{
+    http_pool_free(lane->pool);
+    merkle_stream_free(lane->stream);
+    free(lane);
+}
+
 enum err swarm_add_lane(struct swarm *swarm)
 {
     struct lane *lane = calloc(1, sizeof *lane);
@@ -22,8 +29,9 @@ enum err swarm_add_lane(struct swarm *swarm)
     lane->swarm = swarm;
     lane->index = swarm->lane_count;
     lane->pool = http_pool_new(swarm->options.clock, "enxame/" ENXAME_VERSION, CONNECTIONS);
-    if (lane->pool == NULL) {
-        free(lane);
+    lane->stream = merkle_stream_new();
+    if (lane->pool == NULL || lane->stream == NULL) {
+        swarm_lane_free(lane);
         return ERR_NOMEM;
     }
     http_pool_set_rate(lane->pool, swarm->options.rate);
@@ -55,6 +63,7 @@ static void run_once(struct lane *lane)
         return;
     pthread_mutex_unlock(&swarm->lock);
     err = http_pool_run(lane->pool, STEP_MS);
+    swarm_fetch_keep(lane);
     pthread_mutex_lock(&swarm->lock);
     if (err != ERR_OK)
         swarm_fail(swarm, ERR_IO, "waiting for the network");
@@ -85,8 +94,7 @@ static void add_lanes(struct swarm *swarm)
         if (pthread_create(&lane->thread, NULL, run_lane, lane) == 0)
             continue;
         swarm->lane_count--; /* it goes on with those that it has */
-        http_pool_free(lane->pool);
-        free(lane);
+        swarm_lane_free(lane);
         return;
     }
 }

@@ -98,7 +98,7 @@ static inline struct part_file *part_open_with_layer(void)
 
 static inline enum err part_write(struct part_file *part, uint64_t index)
 {
-    return part_file_write(part, index, part_bytes + index * PART_CHUNK);
+    return part_file_write(part, index, 1, part_bytes + index * PART_CHUNK);
 }
 
 static inline char *part_path(char *ret_path, size_t capacity)

@@ -64,6 +64,26 @@ static void written_chunks_are_had(void **state)
     part_file_release(part);
 }
 
+static void chunks_in_a_row_are_written_at_once(void **state)
+{
+    struct part_file *part = part_open_with_layer();
+    uint64_t before = part_file_version(part), first = PART_CHUNKS - 3;
+    size_t length = 2 * PART_CHUNK + 20000;
+    uint8_t *found = malloc(length);
+
+    (void)state;
+    assert_int_equal(part_write(part, first + 1), ERR_OK); /* is had already, and counts once */
+    assert_int_equal(part_file_write(part, first, 3, part_bytes + first * PART_CHUNK), ERR_OK);
+    assert_true(part_file_has_range(part, first * PART_CHUNK, length));
+    assert_int_equal(part_file_done_bytes(part), length);
+    assert_int_equal(part_file_version(part), before + 3);
+    assert_int_equal(pread(part_file_fd(part), found, length, (off_t)(first * PART_CHUNK)), length);
+    assert_memory_equal(found, part_bytes + first * PART_CHUNK, length);
+    assert_int_equal(part_file_flush(part), ERR_OK);
+    free(found);
+    part_file_release(part);
+}
+
 static void a_range_is_had_where_all_its_chunks_are(void **state)
 {
     struct part_file *part = part_open_with_layer();
@@ -272,6 +292,7 @@ int main(void)
         TEST(a_new_part_has_nothing),
         TEST(a_layer_is_set_once),
         TEST(written_chunks_are_had),
+        TEST(chunks_in_a_row_are_written_at_once),
         TEST(a_range_is_had_where_all_its_chunks_are),
         TEST(pending_chunks_are_told),
         TEST(what_was_added_since_a_version_is_known),

@@ -241,7 +241,7 @@ static void much_is_told_by_the_whole_map(void **state)
     part = large;
     version = part_file_version(large);
     for (uint64_t i = 0; i < 150; i++)
-        assert_int_equal(part_file_write(large, i, bytes), ERR_OK);
+        assert_int_equal(part_file_write(large, i, 1, bytes), ERR_OK);
     answer = receive(poll_for_added(version + 130, LONG_MS), row.content.size);
     assert_true(answer.is_delta && answer.added_count == 20 && answer.version == version + 150);
     have_answer_free(&answer);
