@@ -8,8 +8,6 @@
 #include <string.h>
 
 #define NS_PER_S INT64_C(1000000000)
-/* Times that an int64_t has room for in nanoseconds: about 1677 to 2262. */
-#define MTIME_S_MAX (INT64_MAX / NS_PER_S - 1)
 
 static const char *const kinds[] = {[SYNC_FILE] = "file", [SYNC_FOLDER] = "folder", [SYNC_DELETED] = "deleted"};
 
@@ -40,7 +38,7 @@ size_t sync_entry_size(const struct sync_entry *entry)
 {
     /* All members with numbers of the most digits, and the author; an escaped name is twice as long at most, as names_check()
      * keeps control characters out. */
-    size_t fixed = 320, content = HASH_HEX, counter = HASH_HEX + sizeof "\"\":9007199254740991,";
+    size_t fixed = 320, content = HASH_HEX, counter = HASH_HEX + sizeof "\"\":9007199254740991," - 1;
     return fixed + content + 2 * strlen(entry->name) + entry->version.count * counter;
 }
 
@@ -119,7 +117,7 @@ static void read_file(struct reader *reader, struct sync_entry *ret)
 {
     int64_t seconds = 0, rest = 0;
     reader_content(reader, &ret->content);
-    reader_signed(reader, "mtime_s", NEED_REQUIRED, -MTIME_S_MAX, MTIME_S_MAX, &seconds);
+    reader_signed(reader, "mtime_s", NEED_REQUIRED, -SYNC_MTIME_S_MAX, SYNC_MTIME_S_MAX, &seconds);
     reader_signed(reader, "mtime_ns", NEED_REQUIRED, 0, NS_PER_S - 1, &rest);
     reader_boolean(reader, "executable", NEED_OPTIONAL, &ret->executable);
     ret->mtime_ns = seconds * NS_PER_S + rest;

@@ -10,12 +10,15 @@
 
 enum sync_kind { SYNC_FILE, SYNC_FOLDER, SYNC_DELETED };
 
+/* Seconds that an int64_t has room for in nanoseconds: from about 1677 to 2262. */
+#define SYNC_MTIME_S_MAX INT64_C(9223372035)
+
 /* What one name of the folder is.  What is said to be of files is zero in others. */
 struct sync_entry {
     char *name; /* relative to the folder; passed names_check(); owned */
     enum sync_kind kind;
     bool executable;        /* files */
-    int64_t mtime_ns;       /* files; since the epoch, maybe before it */
+    int64_t mtime_ns;       /* files; since the epoch, maybe before it; at most SYNC_MTIME_S_MAX away */
     struct content content; /* files */
     struct version version;
 };
