@@ -13,6 +13,8 @@
 #define MARK_LENGTH (sizeof MARK - 1 + 8 + 1 + 8 + 1 + 6)
 /* What follows a name's last point for longer than this is no extension. */
 #define EXTENSION_MAX 64u
+/* Bytes of an author's id that a conflict copy's author has, too: more than are shown. */
+#define AUTHOR_SHOWN 8u
 #define NS_PER_S INT64_C(1000000000)
 
 void sync_decision_free(struct sync_decision *decision)
@@ -159,16 +161,35 @@ bool sync_is_news(const struct sync_entry *ours, const struct sync_entry *theirs
     return needs_copy(ours, theirs);
 }
 
+/*
+ * Who is said to have made a conflict copy: nobody who edits anything, but the same for all who make this copy.  So what somebody
+ * makes of the copy is never taken for older than another copy of that name, nor for newer.
+ */
+static void make_author(const struct sync_entry *loser, uint8_t ret_id[static HASH_SIZE])
+{
+    uint8_t bytes[2 * HASH_SIZE], hash[HASH_SIZE];
+    memcpy(bytes, loser->version.author, HASH_SIZE);
+    memcpy(bytes + HASH_SIZE, loser->content.root, HASH_SIZE);
+    merkle_sha256(bytes, sizeof bytes, hash);
+    memcpy(ret_id, loser->version.author, AUTHOR_SHOWN);
+    memcpy(ret_id + AUTHOR_SHOWN, hash, HASH_SIZE - AUTHOR_SHOWN);
+}
+
 static enum err make_loser(const struct sync_entry *loser, struct sync_decision *ret)
 {
-    enum err err = sync_entry_copy(loser, &ret->loser);
-    if (err)
-        return err;
-    char *name = sync_conflict_name(loser);
-    if (!name)
+    struct sync_entry copy = *loser;
+    uint8_t id[HASH_SIZE];
+    copy.version = (struct version){0};
+    copy.name = sync_conflict_name(loser);
+    if (!copy.name)
         return ERR_NOMEM;
-    free(ret->loser.name);
-    ret->loser.name = name;
+    make_author(loser, id);
+    enum err err = version_edit(&copy.version, id, loser->version.time - 1);
+    if (err) {
+        sync_entry_free(&copy);
+        return err;
+    }
+    ret->loser = copy;
     ret->conflict = true;
     return ERR_OK;
 }

@@ -28,9 +28,10 @@ struct sync_decision {
     enum sync_verdict verdict;
     struct sync_entry result; /* what the name is from now on, whoever's it is; owned; empty for SYNC_IGNORE */
     bool conflict;            /* the loser is kept as an entry of its own ... */
-    struct sync_entry loser; /* ... this one: the conflict's name, the loser's content, metadata and version; owned.  It
-                                 meets what is known of that name as any other peer's entry would. */
-    bool loser_is_ours;      /* its bytes are what lies at the name now; otherwise they have to be fetched */
+    struct sync_entry
+        loser;          /* ... this one: the conflict's name, the loser's content and metadata, and as version the edit
+                                 that made it alone; owned.  It meets what is known of that name as any other peer's would. */
+    bool loser_is_ours; /* its bytes are what lies at the name now; otherwise they have to be fetched */
 };
 void sync_decision_free(struct sync_decision *decision);
 
