@@ -1,6 +1,10 @@
 /* What the server makes of requests: routes, checks, replies.  test_http_server_limits.c has clients that misbehave. */
 #include "http_fixture.h"
 
+#include "../../common/http_internal.h"
+
+#include <netinet/tcp.h>
+
 #define HOST "Host: localhost\r\n"
 #define JSON HOST "Content-Type: application/json\r\n"
 
@@ -382,6 +386,35 @@ static void the_clock_is_merged_and_ticked(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
+static void algorithm_of(int fd, char ret_name[static 16])
+{
+    socklen_t length = 16;
+
+    memset(ret_name, 0, 16);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, ret_name, &length), 0);
+}
+
+static void only_connections_within_the_machine_leave_the_systems_congestion_control(void **state)
+{
+    struct address home, all;
+    struct why why = {""};
+    char usual[16], name[16];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    (void)state;
+    algorithm_of(fd, usual);
+    (void)close(fd);
+    assert_true(address_parse_host("127.0.0.1", 0, &home) && address_parse_host("0.0.0.0", 0, &all));
+    assert_int_equal(http_listen(&home, &fd, &why), ERR_OK);
+    algorithm_of(fd, name);
+    (void)close(fd);
+    assert_string_equal(name, "reno");
+    assert_int_equal(http_listen(&all, &fd, &why), ERR_OK);
+    algorithm_of(fd, name);
+    (void)close(fd);
+    assert_string_equal(name, usual);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +440,7 @@ int main(void)
         TEST(streams_are_sent_and_released),
         TEST(answers_may_come_later_from_another_thread),
         TEST(the_clock_is_merged_and_ticked),
+        cmocka_unit_test(only_connections_within_the_machine_leave_the_systems_congestion_control),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
