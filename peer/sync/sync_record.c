@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Files that are hashed and recorded together: few enough that nobody waits long for `folder`. */
-#define EDITS_MAX 500u
+#define EDITS_MAX 2000u
 /* Names found gone that wait for the edits found after them. */
 #define GONE_MAX 10000u
 #define NOTICES_MAX 100u

@@ -29,7 +29,7 @@
 #define SCAN_EVERY_MS 60000u
 #define SCAN_SHARE 200u
 /* The same where the kernel does not tell. */
-#define BLIND_EVERY_MS 5000u
+#define BLIND_EVERY_MS 3000u
 #define BLIND_SHARE 50u
 /* How often one looks whether a folder that is away is back. */
 #define RETURN_EVERY_MS 2000u
@@ -339,6 +339,23 @@ static bool look_at_all(struct sync_watch *watch)
 
 /* ---- the thread ---- */
 
+/* A turn that began when so many were asked for is over. */
+static void answer(struct sync_watch *watch, uint64_t asked)
+{
+    pthread_mutex_lock(&watch->lock);
+    watch->answered = asked;
+    pthread_cond_broadcast(&watch->turned);
+    pthread_mutex_unlock(&watch->lock);
+}
+
+static uint64_t asked_turns(struct sync_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    uint64_t asked = watch->asked;
+    pthread_mutex_unlock(&watch->lock);
+    return asked;
+}
+
 /* Until something is told, asked or due. */
 static void wait_for_news(struct sync_watch *watch, uint64_t wait_ms)
 {
@@ -368,11 +385,13 @@ static uint64_t next_due_ms(struct sync_watch *watch)
 static bool rests(struct sync_watch *watch)
 {
     struct sync *sync = watch->sync;
+    uint64_t asked = asked_turns(watch);
     if (sync_current_state(sync) == SYNC_STOPPED) {
         sync_inotify_free(watch->inotify);
         watch->inotify = NULL;
         watch->scan.watched_since_ns = INT64_MAX;
         if (!sync_home_return(sync)) {
+            answer(watch, asked);
             wait_for_news(watch, RETURN_EVERY_MS);
             return true;
         }
@@ -381,6 +400,7 @@ static bool rests(struct sync_watch *watch)
     if (!sync_is_paused(sync))
         return false;
     sync_set_state(sync, SYNC_PAUSED, NULL);
+    answer(watch, asked);
     wait_for_news(watch, SCAN_EVERY_MS);
     read_events(watch);
     return true;
@@ -410,10 +430,7 @@ static void take_turn(struct sync_watch *watch)
     }
     while (look_at_due(watch) && !atomic_load(&sync->stop) && !sync_is_paused(sync))
         ;
-    pthread_mutex_lock(&watch->lock);
-    watch->answered = asked;
-    pthread_cond_broadcast(&watch->turned);
-    pthread_mutex_unlock(&watch->lock);
+    answer(watch, asked);
 }
 
 static void *run(void *argument)
