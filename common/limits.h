@@ -45,8 +45,8 @@
 #define ANSWER_SIZE_MAX (1u * MIB)
 /* A search pattern: longer than any name is of no use, and SQLite's GLOB costs grow with it. */
 #define PATTERN_SIZE_MAX 512u
-/* An opaque cursor of a paged list. */
-#define CURSOR_SIZE_MAX 4096u
+/* An opaque cursor of a paged list: a name in hex, and a number. */
+#define CURSOR_SIZE_MAX 6400u
 /* A body that is refused is read this far all the same, so that its sender sees the answer and not a reset. */
 #define REFUSED_BODY_MAX (1u * MIB)
 /* Bodies that all connections together may be buffering; more is answered 503. */

@@ -30,7 +30,7 @@ static void interrupt(struct peer *peer, int number)
     if (number != 0)
         atomic_store(&peer->stop_signal, number);
     atomic_store(&session->interrupted, true);
-    tracker_client_cancel(session->client);
+    session_cancel_calls(session);
     if (number != 0)
         terminal_interrupt(session->terminal);
     else
@@ -222,12 +222,9 @@ static enum err open_announcer(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
     session->trackers = trackers_new(arguments->trackers, arguments->tracker_count);
-    if (session->trackers)
-        session->client = tracker_client_new(session->trackers, session->clock, state_identity(session->state));
-    if (!session->client)
-        return ERR_NOMEM;
-    if (arguments->no_tracker)
-        return ERR_OK;
+    enum err err = session->trackers ? session_open_calls(session) : ERR_NOMEM;
+    if (err || arguments->no_tracker)
+        return err;
     if (arguments->tracker_is_default && !arguments->no_discover)
         trackers_discover(session->trackers, TRACKER_WAIT_MS);
     struct address more[ADDRESSES_MAX];
@@ -281,6 +278,7 @@ static enum err open_downloads(struct peer *peer)
     struct downloads_options options = {.state = session->state,
                                         .library = session->library,
                                         .trackers = session->trackers,
+                                        .neighbours = session->neighbours,
                                         .clock = session->clock,
                                         .self = session->announced,
                                         .rate = session->down,
@@ -393,7 +391,7 @@ void peer_close(struct peer *peer)
     sharing_free(session->sharing);
     library_free(session->library);
     signals_stop(peer->signals);
-    tracker_client_free(session->client);
+    session_close_calls(session);
     trackers_free(session->trackers);
     neighbours_free(session->neighbours);
     neighbours_file_free(session->neighbours_file);

@@ -124,7 +124,7 @@ static int run_prompt(struct peer *peer)
         if (!typed)
             break;
         atomic_store(&session->interrupted, atomic_load(&peer->stop_signal) != 0);
-        tracker_client_resume(session->client, 0);
+        session_resume_calls(session);
         (void)commands_run(session, typed);
         free(typed);
     }

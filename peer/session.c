@@ -13,21 +13,57 @@ void session_attach(const struct session *session, struct session *ret)
     memcpy(ret, session, offsetof(struct session, mode));
 }
 
+enum err session_open_calls(struct session *session)
+{
+    struct enquiry_options options = {
+        .neighbours = session->neighbours, .trackers = session->trackers, .clock = session->clock};
+    session->client = tracker_client_new(session->trackers, session->clock, state_identity(session->state));
+    return session->client ? enquiry_new(&options, &session->enquiry) : ERR_NOMEM;
+}
+
+void session_close_calls(struct session *session)
+{
+    tracker_client_free(session->client);
+    enquiry_free(session->enquiry);
+    session->client = NULL;
+    session->enquiry = NULL;
+}
+
+void session_cancel_calls(struct session *session)
+{
+    tracker_client_cancel(session->client);
+    enquiry_cancel(session->enquiry);
+}
+
+void session_resume_calls(struct session *session)
+{
+    tracker_client_resume(session->client, 0);
+    enquiry_resume(session->enquiry);
+}
+
 bool session_interrupted(struct session *session)
 {
     return atomic_load(&session->interrupted);
 }
 
+/* The tracker knows, or it is known not to answer. */
+static bool is_told(struct session *session)
+{
+    struct announcer_status status;
+    announcer_status(session->announcer, &status);
+    return status.trouble.text[0] != '\0' || announcer_wait(session->announcer, SLICE_MS);
+}
+
 void session_settle(struct session *session)
 {
-    if (!session->announcer)
-        return;
-    uint64_t until_ms = timing_now_ms() + (session->mode == SESSION_SCRIPT ? SETTLE_MS : SETTLE_PROMPT_MS);
-    while (!session_interrupted(session) && timing_now_ms() < until_ms) {
-        struct announcer_status status;
-        announcer_status(session->announcer, &status);
-        if (announcer_wait(session->announcer, SLICE_MS) || status.trouble.text[0] != '\0')
+    uint64_t begun_ms = timing_now_ms();
+    bool told = !session->announcer, greeted = false;
+    while (!session_interrupted(session) && !(told && greeted)) {
+        bool few = session->mode == SESSION_SCRIPT && (!told || neighbours_count_online(session->neighbours) == 0);
+        if (timing_now_ms() >= begun_ms + (few ? SETTLE_MS : SETTLE_PROMPT_MS))
             return;
+        told = told || is_told(session);
+        greeted = greeted || greeter_wait(session->greeter, told ? SLICE_MS : 0);
     }
 }
 

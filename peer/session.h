@@ -11,6 +11,7 @@
 #include "announcer.h"
 #include "arguments.h"
 #include "downloads.h"
+#include "enquiry.h"
 #include "greeter.h"
 #include "jobs.h"
 #include "library.h"
@@ -62,7 +63,8 @@ struct session {
     const char *folder; /* what a relative path lies below; NULL: the process's own */
     struct terminal *terminal;
     struct watcher *watcher;       /* NULL for a daemon */
-    struct tracker_client *client; /* for its thread only */
+    struct tracker_client *client; /* for its thread only, as is: */
+    struct enquiry *enquiry;
     struct listing listing;
     bool ended;              /* the user said exit */
     atomic_bool interrupted; /* what is waited for should not be waited for any longer */
@@ -71,11 +73,18 @@ struct session {
 /* Gives another session the parts of this one; its own things are left as they are. */
 void session_attach(const struct session *session, struct session *ret);
 
+/* The session's own means of asking others; both may be NULL afterwards. */
+enum err session_open_calls(struct session *session);
+void session_close_calls(struct session *session);
+/* From any thread: what is being asked ends soon, until session_resume_calls(). */
+void session_cancel_calls(struct session *session);
+void session_resume_calls(struct session *session);
+
 /* The rest of a wait is pointless: Ctrl-C, or the end. */
 bool session_interrupted(struct session *session);
 /*
- * Waits until the tracker knows what is shared here, so that a search finds it: at most 5 s, or 1 s at the prompt, and not
- * where no tracker answers.
+ * Waits until the tracker knows what is shared here, so that a search finds it, and until the first neighbours have been
+ * greeted: at most 5 s, or 1 s at the prompt or where neighbours are there; and not where no tracker answers.
  */
 void session_settle(struct session *session);
 /* From now on no more than this goes up, or down, in a second; 0: unlimited. */

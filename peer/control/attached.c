@@ -89,7 +89,7 @@ static void on_interrupt(void *context, bool raised)
     struct session *session = context;
     atomic_store(&session->interrupted, raised);
     if (raised)
-        tracker_client_cancel(session->client);
+        session_cancel_calls(session);
 }
 
 static void close_guest(struct guest *guest)
@@ -97,7 +97,7 @@ static void close_guest(struct guest *guest)
     struct session *session = &guest->session;
     control_set_interrupt(guest->client, NULL, NULL);
     watcher_stop(session->watcher);
-    tracker_client_free(session->client);
+    session_close_calls(session);
     listing_clear(&session->listing);
     terminal_free(session->terminal);
     terminal_free(guest->news);
@@ -119,12 +119,10 @@ static enum err open_guest(struct attached *attached, struct control_client *cli
     far.say = say_news;
     if (!err)
         err = terminal_new_far(&far, &guest->news);
-    if (!err) {
-        session->client = tracker_client_new(session->trackers, session->clock, state_identity(session->state));
-        err = session->client ? watcher_start(session->terminal, session->sharing, session->downloads, session->jobs,
-                                              &session->watcher)
-                              : ERR_NOMEM;
-    }
+    if (!err)
+        err = session_open_calls(session);
+    if (!err)
+        err = watcher_start(session->terminal, session->sharing, session->downloads, session->jobs, &session->watcher);
     if (err)
         close_guest(guest);
     else
@@ -152,10 +150,10 @@ static void finish_line(struct guest *guest, bool ok)
 static void run_line(struct guest *guest, const char *line)
 {
     struct session *session = &guest->session;
-    tracker_client_resume(session->client, 0);
+    session_resume_calls(session);
     /* It may have come between the line and the resumption. */
     if (session_interrupted(session))
-        tracker_client_cancel(session->client);
+        session_cancel_calls(session);
     finish_line(guest, commands_run(session, line));
 }
 

@@ -26,6 +26,7 @@
 #define NAME_MAX_MS 60000u
 /* The file is written at most this often. */
 #define FILE_MS 1000u
+#define WAIT_SLICE_MS 10
 
 enum call_kind { CALL_HELLO, CALL_LIST, CALL_BYE };
 
@@ -52,6 +53,7 @@ struct greeter {
     struct http_pool *pool;
     pthread_t thread;
     atomic_bool stop;
+    atomic_bool settled; /* nothing was under way since it looked last */
 
     /* the thread's own */
     struct call *calls;
@@ -352,6 +354,8 @@ static void *run(void *context)
     struct greeter *greeter = context;
     while (!atomic_load(&greeter->stop)) {
         uint64_t wait_ms = greet(greeter), now_ms = timing_now_ms();
+        if (greeter->active == 0)
+            atomic_store(&greeter->settled, true);
         ask_lists(greeter);
         if (greeter->file_at_ms != 0 && now_ms >= greeter->file_at_ms)
             write_file(greeter);
@@ -426,6 +430,15 @@ enum err greeter_start(const struct greeter_options *options, struct greeter **r
     neighbours_set_news(options->neighbours, on_news, greeter);
     *ret = greeter;
     return ERR_OK;
+}
+
+bool greeter_wait(struct greeter *greeter, uint64_t timeout_ms)
+{
+    const struct timespec slice = {.tv_nsec = WAIT_SLICE_MS * 1000000L};
+    uint64_t until_ms = timing_now_ms() + timeout_ms;
+    while (!atomic_load(&greeter->settled) && timing_now_ms() < until_ms)
+        (void)nanosleep(&slice, NULL);
+    return atomic_load(&greeter->settled);
 }
 
 /* All at once, and nobody is waited for any longer than that. */

@@ -24,6 +24,11 @@ struct greeter_options {
 
 /* What `options` point to must outlive it; the endpoints are copied. */
 enum err greeter_start(const struct greeter_options *options, struct greeter **ret);
+/*
+ * Waits until every neighbour known so far was greeted once, and those ONLINE asked for theirs; at most `timeout_ms`, false
+ * where that was not enough.  Any thread.
+ */
+bool greeter_wait(struct greeter *greeter, uint64_t timeout_ms);
 /* Says BYE to all that are ONLINE, for at most a second, and ends.  NULL is harmless. */
 void greeter_stop(struct greeter *greeter);
 

@@ -17,7 +17,8 @@ enum completes {
     COMPLETES_SHARED,
     COMPLETES_PATHS,
     COMPLETES_DOWNLOADS, /* that are not done */
-    COMPLETES_SYNC       /* what `sync` does, then what is in the trash */
+    COMPLETES_NEIGHBOURS,
+    COMPLETES_SYNC /* what `sync` does, then what is in the trash */
 };
 
 static const struct command {
@@ -25,7 +26,7 @@ static const struct command {
     const char *arguments, *help;
     size_t minimum, maximum; /* words behind the name */
     command_handler *handle;
-    bool needs_tracker;
+    bool needs_others;
     enum completes completes;
 } commands[] = {
     {"help", NULL, "", "this list", 0, 1, command_help, false, COMPLETES_NOTHING},
@@ -52,8 +53,12 @@ static const struct command {
      false, COMPLETES_SYNC},
     {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
      false, COMPLETES_SHARED},
-    {"neighbours", NULL, "", "other peers that this one knows of itself", 0, 0, command_neighbours, false,
+    {"neighbours", NULL, "", "the other peers that this one knows, without any tracker", 0, 0, command_neighbours, true,
      COMPLETES_NOTHING},
+    {"hello", NULL, "HOST:PORT", "make a peer's acquaintance, and that of those whom it knows", 1, 1, command_hello,
+     false, COMPLETES_NEIGHBOURS},
+    {"ls", NULL, "[HOST:PORT]", "what a neighbour shares, or all that are ONLINE", 0, 1, command_ls, true,
+     COMPLETES_NEIGHBOURS},
     {"clock", NULL, "", "this peer's Lamport clock", 0, 0, command_clock, false, COMPLETES_NOTHING},
     {"exit", "quit", "", "end; where attached, leave: the peer goes on", 0, 0, command_exit, false, COMPLETES_NOTHING},
     {"stop", NULL, "", "end the peer, also where attached", 0, 0, command_stop, false, COMPLETES_NOTHING},
@@ -130,7 +135,7 @@ static bool run_words(struct session *session, const struct words *words)
         return command_fail(session, "usage: %s %s%s", command->name, command->arguments,
                             given > command->maximum && command->maximum > 0 ? "  (names with blanks need quotes)"
                                                                              : "");
-    if (command->needs_tracker)
+    if (command->needs_others)
         session_settle(session);
     return command->handle(session, words->items, words->count);
 }
@@ -231,6 +236,21 @@ static void offer_downloads(struct session *session, struct candidates *candidat
     free(reports);
 }
 
+static void offer_neighbours(struct session *session, struct candidates *candidates)
+{
+    struct neighbour *all = NULL;
+    size_t count = 0;
+    if (neighbours_list(session->neighbours, &all, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        char address[ADDRESS_TEXT_SIZE];
+        address_format(&all[i].address, address);
+        if (!all[i].foreign)
+            offer(candidates, address);
+    }
+    free(all);
+}
+
 static void offer_jobs(struct session *session, struct candidates *candidates)
 {
     struct job_report *reports = NULL;
@@ -294,6 +314,8 @@ static void offer_arguments(struct session *session, const struct command *comma
             offer(candidates, session->listing.rows[i].name);
     if (!as && (command->completes == COMPLETES_NAMES || command->completes == COMPLETES_SHARED))
         offer_shared(session, candidates);
+    if (command->completes == COMPLETES_NEIGHBOURS)
+        offer_neighbours(session, candidates);
     if (command->completes == COMPLETES_DOWNLOADS)
         offer_downloads(session, candidates);
     if (command->completes == COMPLETES_DOWNLOADS)

@@ -13,7 +13,7 @@ typedef bool command_handler(struct session *session, char *const *words, size_t
 command_handler command_peers, command_search, command_owners, command_status, command_shared;
 command_handler command_download, command_share, command_unshare;
 command_handler command_cancel, command_chunk_size;
-command_handler command_neighbours, command_clock;
+command_handler command_neighbours, command_clock, command_hello, command_ls;
 command_handler command_stats, command_verify, command_limit, command_sync;
 
 /* Says on standard error what is wrong, and returns false. */

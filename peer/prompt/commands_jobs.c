@@ -1,6 +1,7 @@
 /* Many files with one command: jobs. */
 #include "commands_internal.h"
 #include "limits.h"
+#include "lookup.h"
 #include "names.h"
 #include "summary.h"
 #include "timing.h"
@@ -80,31 +81,28 @@ static enum err take(struct many *many, const struct file_record *file, struct w
     return err ? why_set(why, err, "%s", err_name(err)) : ERR_OK;
 }
 
+static enum err take_file(void *context, const struct enquiry_source *source, const struct file_record *file,
+                          struct why *why)
+{
+    struct many *many = context;
+    bool is_first = !many->job;
+    (void)source;
+    enum err err = take(many, file, why);
+    if (is_first && many->job)
+        watcher_kick(many->session->watcher);
+    return err ? err : many->is_name ? ERR_EXISTS : ERR_OK;
+}
+
 /* The first pages are fetched while the next ones are asked for. */
 static enum err list(struct many *many, struct why *why)
 {
-    struct session *session = many->session;
-    char *after = NULL;
-    enum err err = ERR_OK;
-    for (unsigned page = 0; !err && !many->is_name && (page == 0 || after) && page < PAGES_MAX; page++) {
-        struct file_list list;
-        err = tracker_search(session->client, many->pattern, after, ITEMS_MAX, &list, why);
-        free(after);
-        after = NULL;
-        if (err)
-            break;
-        for (size_t i = 0; !err && i < list.count; i++)
-            err = take(many, &list.items[i], why);
-        after = list.next;
-        list.next = NULL;
-        file_list_free(&list);
-        if (page == 0)
-            watcher_kick(session->watcher);
-        if (session_interrupted(session))
-            err = why_set(why, ERR_CANCELLED, "interrupted");
-    }
-    free(after);
-    return err;
+    const struct lookup lookup = {.whom = ENQUIRY_TRACKER | ENQUIRY_NEIGHBOURS,
+                                  .pattern = many->pattern,
+                                  .pages_max = PAGES_MAX,
+                                  .take = take_file,
+                                  .context = many};
+    enum err err = lookup_files(many->session, &lookup, why);
+    return many->is_name ? ERR_OK : err;
 }
 
 /* ---- names that mean several contents ---- */

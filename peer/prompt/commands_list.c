@@ -1,6 +1,8 @@
 /* Commands that show something. */
 #include "commands_internal.h"
+#include "found.h"
 #include "limits.h"
+#include "lookup.h"
 #include "names.h"
 #include "units.h"
 
@@ -63,7 +65,7 @@ bool command_peers(struct session *session, char *const *words, size_t count)
     return false;
 }
 
-/* ---- search, shared: rows for '#' ---- */
+/* ---- rows for '#' ---- */
 
 static bool add_row(struct session *session, struct table *table, const char *name, const struct content *content,
                     const char *third)
@@ -78,60 +80,40 @@ static bool add_row(struct session *session, struct table *table, const char *na
     return true;
 }
 
-/* Appends the page's rows to `all`, which takes them over. */
-static bool take_rows(struct file_list *all, struct file_list *page)
+/* ---- search ---- */
+
+static enum err take_found(void *context, const struct enquiry_source *source, const struct file_record *file,
+                           struct why *why)
 {
-    if (page->count == 0)
-        return true;
-    struct file_record *grown = realloc(all->items, (all->count + page->count + 1) * sizeof *grown);
-    if (!grown)
-        return false;
-    memcpy(grown + all->count, page->items, page->count * sizeof *grown);
-    all->items = grown;
-    all->count += page->count;
-    page->count = 0;
+    struct found *found = context;
+    (void)why;
+    /* One row more than is shown tells that there are more. */
+    return found->is_full ? ERR_TOO_LARGE : found_add(found, source, file);
+}
+
+/* Up to SEARCH_ROWS_MAX rows, sorted by name. */
+static bool search_all(struct session *session, const char *pattern, struct found *found)
+{
+    struct why why = {""};
+    const struct lookup lookup = {.whom = ENQUIRY_TRACKER | ENQUIRY_NEIGHBOURS,
+                                  .pattern = pattern,
+                                  .pages_max = PAGES_MAX,
+                                  .take = take_found,
+                                  .context = found};
+    enum err err = lookup_files(session, &lookup, &why);
+    if (err && !found->is_full)
+        return command_fail(session, "%s", why.text);
+    found_sort(found);
     return true;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct file_record *one = a, *other = b;
-    int order = strcmp(one->name, other->name);
-    return order != 0 ? order : memcmp(one->content.root, other->content.root, HASH_SIZE);
-}
-
-/* Up to SEARCH_ROWS_MAX rows, sorted by name; the caller frees them. */
-static bool search_pages(struct session *session, const char *pattern, struct file_list *ret_all, bool *ret_more)
-{
-    char *after = NULL;
-    size_t pages = 0;
-    bool ok = true;
-    do {
-        struct file_list page;
-        struct why why = {""};
-        enum err err = tracker_search(session->client, pattern, after, SEARCH_ROWS_MAX - ret_all->count, &page, &why);
-        free(after);
-        if (err)
-            return command_fail(session, "%s", why.text);
-        ok = take_rows(ret_all, &page);
-        after = page.next;
-        page.next = NULL;
-        file_list_free(&page);
-    } while (ok && after && ret_all->count < SEARCH_ROWS_MAX && ++pages < PAGES_MAX);
-    *ret_more = after != NULL;
-    free(after);
-    if (ret_all->count > 0)
-        qsort(ret_all->items, ret_all->count, sizeof *ret_all->items, by_name);
-    return ok || command_fail(session, "out of memory");
-}
-
-static bool show_found(struct session *session, const struct file_list *found)
+static bool show_found(struct session *session, const struct found *found)
 {
     struct table *table = table_new((const char *[]){">#", ">SIZE", "ROOT", ">HOLDERS", "NAME"}, 5);
     char holders[24];
     for (size_t i = 0; i < found->count; i++) {
-        const struct file_record *file = &found->items[i];
-        if (!add_row(session, table, file->name, &file->content, number_text(file->holders, holders))) {
+        const struct found_row *row = &found->rows[i];
+        if (!add_row(session, table, row->name, &row->content, number_text(found_holders(row), holders))) {
             table_free(table);
             return command_fail(session, "out of memory");
         }
@@ -153,19 +135,19 @@ static char *joined(char *const *words, size_t count)
 
 bool command_search(struct session *session, char *const *words, size_t count)
 {
-    bool more = false;
-    struct file_list found = {0};
+    struct found found;
     char *pattern = joined(words + 1, count - 1);
+    found_init(&found, FOUND_BY_NAME, SEARCH_ROWS_MAX);
     listing_clear(&session->listing);
-    bool ok = pattern ? search_pages(session, pattern, &found, &more) : command_fail(session, "out of memory");
+    bool ok = pattern ? search_all(session, pattern, &found) : command_fail(session, "out of memory");
     free(pattern);
     if (ok && found.count > 0)
         ok = show_found(session, &found);
     else if (ok)
         terminal_message(session->terminal, "nothing found");
-    file_list_free(&found);
-    if (ok && more)
+    if (ok && found.is_full)
         terminal_message(session->terminal, "there are more: a longer pattern finds fewer");
+    found_clear(&found);
     return ok;
 }
 
@@ -214,7 +196,7 @@ bool command_owners(struct session *session, char *const *words, size_t count)
     struct why why = {""};
     if (!command_resolve(session, words[1], &file))
         return false;
-    enum err err = tracker_holders(session->client, file.content.root, &file.content.size, ITEMS_MAX, &found, &why);
+    enum err err = lookup_holders(session, &file.content, &found, &why);
     if (err) {
         (void)command_fail(session, err == ERR_NOT_FOUND ? "nobody has %s" : "%s: %s", file.name, why.text);
         free(file.name);

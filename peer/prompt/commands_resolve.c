@@ -1,6 +1,7 @@
 /* What NAME, # or ROOT means. */
 #include "commands_internal.h"
 #include "limits.h"
+#include "lookup.h"
 #include "names.h"
 #include "units.h"
 
@@ -19,7 +20,7 @@ static enum err add_match(struct listing *matches, const char *name, const struc
 
 /* ---- sources ---- */
 
-/* Which files of the tracker are wanted. */
+/* Which files are wanted. */
 struct wanted {
     const char *name;   /* NULL: by prefix */
     const char *prefix; /* of the root */
@@ -35,28 +36,20 @@ static enum err consider(const struct wanted *wanted, const char *name, const st
     return strcmp(names_base(name), wanted->name) == 0 ? add_match(wanted->base, name, content) : ERR_OK;
 }
 
-static enum err search_tracker(struct session *session, const char *pattern, const struct wanted *wanted,
-                               struct why *why)
+static enum err take_wanted(void *context, const struct enquiry_source *source, const struct file_record *file,
+                            struct why *why)
 {
-    char *after = NULL;
-    enum err err = ERR_OK;
-    for (unsigned page = 0; !err && (page == 0 || after) && page < PAGES_MAX; page++) {
-        struct file_list list;
-        err = tracker_search(session->client, pattern, after, ITEMS_MAX, &list, why);
-        free(after);
-        after = NULL;
-        if (err)
-            break;
-        for (size_t i = 0; !err && i < list.count; i++)
-            err = consider(wanted, list.items[i].name, &list.items[i].content);
-        after = list.next;
-        list.next = NULL;
-        file_list_free(&list);
-        if (err)
-            (void)why_set(why, err, "too many files fit");
-    }
-    free(after);
-    return err;
+    (void)source;
+    enum err err = consider(context, file->name, &file->content);
+    return err ? why_set(why, err, "too many files fit") : ERR_OK;
+}
+
+static enum err search_for(struct session *session, unsigned whom, const char *pattern, struct wanted *wanted,
+                           struct why *why)
+{
+    const struct lookup lookup = {
+        .whom = whom, .pattern = pattern, .pages_max = PAGES_MAX, .take = take_wanted, .context = wanted};
+    return lookup_files(session, &lookup, why);
 }
 
 /*
@@ -133,9 +126,10 @@ static enum err by_prefix(struct session *session, const char *prefix, struct li
         return why_set(why, ERR_NOMEM, "cannot list what is shared");
     if (matches->count > 0)
         return ERR_OK;
-    if (strlen(prefix) == HASH_HEX)
-        return by_full_root(session, prefix, matches, why);
-    return search_tracker(session, NULL, &wanted, why);
+    bool is_whole = strlen(prefix) == HASH_HEX;
+    if (is_whole && !by_full_root(session, prefix, matches, why) && matches->count > 0)
+        return ERR_OK;
+    return search_for(session, ENQUIRY_NEIGHBOURS | (is_whole ? 0 : ENQUIRY_TRACKER), NULL, &wanted, why);
 }
 
 /* Files of exactly that name; else those whose last component it is. */
@@ -144,7 +138,8 @@ static enum err by_name(struct session *session, const char *name, struct listin
     struct listing base = {0};
     struct wanted wanted = {.name = name, .exact = matches, .base = &base};
     char *pattern = pattern_for(name);
-    enum err err = pattern ? search_tracker(session, pattern, &wanted, why) : why_set(why, ERR_NOMEM, "out of memory");
+    enum err err = pattern ? search_for(session, ENQUIRY_TRACKER | ENQUIRY_NEIGHBOURS, pattern, &wanted, why)
+                           : why_set(why, ERR_NOMEM, "out of memory");
     free(pattern);
     if (!err && matches->count == 0) {
         *matches = base;

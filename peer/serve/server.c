@@ -1,119 +1,11 @@
 #include "server.h"
 
-#include "files.h"
 #include "limits.h"
 #include "log.h"
 #include "messages.h"
-#include "names.h"
 #include "server_internal.h"
-#include "units.h"
 
 #include <unistd.h>
-
-/* ---- GET /v1/files ---- */
-
-/*
- * Cursor: the last row's name, and how many rows of that name were listed, as the hex of "name\nnumber".  The rows' paths
- * would be simpler, but are nobody else's business.
- */
-struct cursor {
-    char name[NAME_SIZE_MAX + 1]; /* "": from the first */
-    size_t skip;
-};
-
-static char *cursor_format(const struct cursor *cursor)
-{
-    char plain[NAME_SIZE_MAX + 32];
-    size_t length = (size_t)snprintf(plain, sizeof plain, "%s\n%zu", cursor->name, cursor->skip);
-    char *text = malloc(2 * length + 1);
-
-    if (text != NULL)
-        hex_encode((const uint8_t *)plain, length, text);
-    return text;
-}
-
-static bool cursor_parse(const char *text, struct cursor *ret)
-{
-    char plain[NAME_SIZE_MAX + 32], *newline;
-    size_t length = strlen(text) / 2;
-    uint64_t skip;
-
-    if (length >= sizeof plain || !hex_decode(text, length, (uint8_t *)plain))
-        return false;
-    plain[length] = '\0';
-    newline = strchr(plain, '\n');
-    if (newline == NULL || newline > plain + NAME_SIZE_MAX || !units_parse_number(newline + 1, 1, ITEMS_MAX, &skip))
-        return false;
-    *newline = '\0';
-    memcpy(ret->name, plain, (size_t)(newline - plain) + 1);
-    ret->skip = (size_t)skip;
-    return true;
-}
-
-/* A row's room in JSON: root, size, punctuation, and a name that may be escaped. */
-static size_t row_size(const struct share *share)
-{
-    return 180 + 2 * strlen(share->name);
-}
-
-static enum err add_cursor(struct file_list *list, const struct cursor *after)
-{
-    struct cursor cursor = {.skip = 0};
-    const char *last = list->items[list->count - 1].name;
-
-    (void)snprintf(cursor.name, sizeof cursor.name, "%s", last);
-    while (cursor.skip < list->count && strcmp(list->items[list->count - 1 - cursor.skip].name, last) == 0)
-        cursor.skip++;
-    if (strcmp(after->name, last) == 0)
-        cursor.skip += after->skip;
-    list->next = cursor_format(&cursor);
-    return list->next == NULL ? ERR_NOMEM : ERR_OK;
-}
-
-static char *list_files(struct server *server, const struct cursor *after, size_t limit)
-{
-    struct file_list list = {0};
-    struct share *shares = NULL;
-    size_t count = 0, bytes = 0, at = after->skip;
-    char *text = NULL;
-    enum err err;
-
-    /* One more than asked for tells whether there is a next page. */
-    err = state_list_shares(server->options.state, after->name[0] == '\0' ? NULL : after->name, "",
-                            after->skip + limit + 1, &shares, &count);
-    if (err != ERR_OK)
-        return NULL;
-    for (; at < count && list.count < limit && bytes < BODY_SIZE_MAX / 4 * 3; at++) {
-        err = file_list_add(&list, shares[at].name, &shares[at].content, shares[at].complete);
-        if (err != ERR_OK)
-            break;
-        bytes += row_size(&shares[at]);
-    }
-    if (err == ERR_OK && at < count && list.count > 0)
-        err = add_cursor(&list, after);
-    if (err == ERR_OK)
-        text = file_list_format(&list, false);
-    file_list_free(&list);
-    for (size_t i = 0; i < count; i++)
-        share_free(&shares[i]);
-    free(shares);
-    return text;
-}
-
-static void get_files(void *context, struct http_request *request)
-{
-    const char *after = http_request_query(request, "after");
-    struct cursor cursor = {.skip = 0};
-    uint64_t limit;
-
-    if (!http_request_number(request, "limit", 1, ITEMS_MAX, ITEMS_DEFAULT, &limit))
-        return;
-    if (after != NULL && !cursor_parse(after, &cursor)) {
-        http_reply_problem(request, 400, "invalid-query", "after: is not a cursor of this list");
-        return;
-    }
-    http_reply_json(request, 200, list_files(context, &cursor, (size_t)limit));
-}
 
 /* ---- GET /v1/status, /metrics, /healthz ---- */
 
@@ -225,7 +117,7 @@ static void observe(void *context, const struct http_route *route, int status, u
 /* ---- life ---- */
 
 static const struct http_route routes[] = {
-    {"GET", "/v1/files", 0, get_files},
+    {"GET", "/v1/files", 0, server_files},
     {"GET", "/v1/files/{}/data", 0, server_data},
     {"GET", "/v1/files/{}/layer", 0, server_layer},
     {"GET", "/v1/files/{}/have", 0, server_have},
@@ -234,6 +126,7 @@ static const struct http_route routes[] = {
     {"POST", "/v1/hello", HELLO_SIZE_MAX, server_hello},
     {"POST", "/v1/bye", HELLO_SIZE_MAX, server_bye},
     {"GET", "/v1/peers", 0, server_peers},
+    {"POST", "/v1/holders", BODY_SIZE_MAX, server_holders},
     {"GET", "/v1/status", 0, get_status},
     {"GET", "/metrics", 0, get_metrics},
     {"GET", "/healthz", 0, get_health},

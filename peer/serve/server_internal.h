@@ -1,5 +1,5 @@
 /*
- * What server.c (life, lists, status), server_content.c and server_batch.c (bytes of contents) and server_neighbours.c
+ * What server.c (life, status), server_files.c (lists), server_content.c and server_batch.c (bytes of contents) and server_neighbours.c
  * (hello, bye, peers) share; for nobody else.
  */
 #ifndef ENXAME_PEER_SERVER_INTERNAL_H
@@ -32,7 +32,7 @@ struct server {
 /* An unfinished download of this content, held; NULL: none. */
 struct part_file *server_part(struct server *server, const struct content *content);
 
-http_handler server_data, server_layer, server_have, server_any, server_batch;
-http_handler server_hello, server_bye, server_peers;
+http_handler server_files, server_data, server_layer, server_have, server_any, server_batch;
+http_handler server_hello, server_bye, server_peers, server_holders;
 
 #endif

@@ -1,4 +1,4 @@
-/* What other peers say about themselves (hello, bye), and whom this one knows (GET /v1/peers). */
+/* What other peers say about themselves (hello, bye), whom this one knows (peers), and what it holds (holders). */
 #include "greeting.h"
 #include "limits.h"
 #include "server_internal.h"
@@ -89,5 +89,54 @@ void server_peers(void *context, struct http_request *request)
         text = neighbour_records_format(&list);
     neighbour_records_free(&list);
     free(all);
+    http_reply_json(request, 200, text);
+}
+
+/* ---- POST /v1/holders: of these contents, which does this peer hold? ---- */
+
+/* Its own record, in a list that the caller frees, where it holds the content, or a part of it. */
+static enum err add_held(struct server *server, const struct content *content, struct holders_answer *answer)
+{
+    struct share share = {0};
+    struct part_file *part = NULL;
+    bool complete = !library_find(server->options.library, content, &share) && share.complete;
+    share_free(&share);
+    if (!complete)
+        part = server_part(server, content);
+    if (!complete && !part)
+        return ERR_OK;
+    part_file_release(part);
+    struct peer_record *record = calloc(1, sizeof *record);
+    if (!record)
+        return ERR_NOMEM;
+    record->address = server->self;
+    record->complete = complete;
+    memcpy(record->id, state_identity(server->options.state)->id, HASH_SIZE);
+    answer->items[answer->count++] =
+        (struct content_holders){.content = *content, .holders = record, .holder_count = 1, .holders_total = 1};
+    return ERR_OK;
+}
+
+void server_holders(void *context, struct http_request *request)
+{
+    struct server *server = context;
+    struct contents_request contents;
+    struct holders_answer answer = {0};
+    struct why why = {""};
+    size_t length;
+    char *text = NULL;
+    const char *body = http_request_body(request, &length);
+    enum err err = contents_request_parse(body, length, &contents, &why);
+    if (err) {
+        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+        return;
+    }
+    answer.items = calloc(contents.count, sizeof *answer.items);
+    for (size_t i = 0; answer.items && !err && i < contents.count; i++)
+        err = add_held(server, &contents.items[i], &answer);
+    if (answer.items && !err)
+        text = holders_answer_format(&answer);
+    holders_answer_free(&answer);
+    contents_request_free(&contents);
     http_reply_json(request, 200, text);
 }

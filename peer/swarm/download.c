@@ -617,7 +617,8 @@ static void remember_offers(struct download *download, const struct peer_record 
 void download_offer(struct download *download, const struct peer_record *records, size_t count)
 {
     pthread_mutex_lock(&download->lock);
-    download->tracker_trouble.text[0] = '\0';
+    if (count > 0)
+        download->tracker_trouble.text[0] = '\0';
     if (download->row.hidden && count > 0)
         remember_offers(download, records, count < ITEMS_MAX ? count : ITEMS_MAX);
     if (download->swarm != NULL)
@@ -625,7 +626,7 @@ void download_offer(struct download *download, const struct peer_record *records
     pthread_mutex_unlock(&download->lock);
 }
 
-void download_note_tracker(struct download *download, const char *text)
+void download_note_trouble(struct download *download, const char *text)
 {
     pthread_mutex_lock(&download->lock);
     (void)why_set(&download->tracker_trouble, ERR_OK, "%s", text);

@@ -48,8 +48,8 @@ bool download_is_stalled(struct download *download); /* nobody brings anything *
 /* Whether it wants holders now; how many bring something at present tells how badly. */
 bool download_wants_holders(struct download *download, size_t *ret_useful);
 void download_offer(struct download *download, const struct peer_record *records, size_t count);
-/* Why the tracker named none, for the report of a stalled one. */
-void download_note_tracker(struct download *download, const char *text);
+/* Why nobody was named, for the report of a stalled one. */
+void download_note_trouble(struct download *download, const char *text);
 
 enum err download_report(struct download *download, struct download_report *ret);
 struct part_file *download_part(struct download *download);

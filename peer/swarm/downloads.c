@@ -1,7 +1,4 @@
-/*
- * The list of downloads, a thread for each that runs, and one thread (the finder) that asks the tracker for holders on
- * behalf of all.
- */
+/* The list of downloads, and a thread for each that runs. */
 #include "downloads_internal.h"
 
 #include "limits.h"
@@ -12,102 +9,6 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* How often the tracker is asked: soon again at first, as others begin when we do, then less and less. */
-#define FIND_FIRST_MS 25u
-#define FIND_LOST_MS 500u /* after the last useful holder is gone */
-#define FIND_LOOK_MS 250u /* how soon that is noticed */
-#define FIND_MAX_MS 10000u
-#define HOLDERS_ASKED 100u
-
-/* ---- finding holders ---- */
-
-static void ask_tracker(struct downloads *downloads, struct entry *entry)
-{
-    const struct content *content = download_content(entry->download);
-    struct content_holders holders = {0};
-    struct why why;
-    enum err err = tracker_holders(downloads->client, content->root, &content->size, HOLDERS_ASKED, &holders, &why);
-
-    if (err == ERR_OK)
-        download_offer(entry->download, holders.holders, holders.holder_count);
-    else
-        download_note_tracker(entry->download, err == ERR_NOT_FOUND ? "the tracker knows no holder" : why.text);
-    content_holders_free(&holders);
-}
-
-/* Whether the tracker should be asked now: at once when the last useful holder is gone, else less and less often. */
-static bool is_due(struct entry *entry, uint64_t now_ms)
-{
-    bool is_first = entry->find_interval_ms == 0, lost;
-    size_t useful;
-
-    if (download_is_hidden(entry->download) || !download_wants_holders(entry->download, &useful))
-        return false;
-    lost = entry->had_holders && useful == 0 && now_ms >= entry->asked_ms + FIND_LOST_MS;
-    if (!is_first && !lost && now_ms < entry->asked_ms + entry->find_interval_ms)
-        return false;
-    if (is_first || lost)
-        entry->find_interval_ms = FIND_FIRST_MS;
-    else if (entry->find_interval_ms < FIND_MAX_MS)
-        entry->find_interval_ms *= 2;
-    entry->had_holders = useful > 0;
-    entry->asked_ms = now_ms;
-    return true;
-}
-
-/* Whether an entry is due for a question; the lock is held. */
-static bool find_due(struct downloads *downloads, uint64_t now_ms, struct entry **ret_entry)
-{
-    for (size_t i = 0; i < downloads->count; i++) {
-        *ret_entry = downloads->entries[i];
-        if (is_due(*ret_entry, now_ms))
-            return true;
-    }
-    return false;
-}
-
-/* How long nothing will be due: a download just begun wants its first holders soon; the lock is held. */
-static uint64_t find_pause(const struct downloads *downloads, uint64_t now_ms)
-{
-    uint64_t pause = downloads->active > 0 ? FIND_LOOK_MS : 5000;
-
-    for (size_t i = 0; i < downloads->count; i++) {
-        const struct entry *entry = downloads->entries[i];
-        uint64_t due_ms = entry->asked_ms + entry->find_interval_ms;
-
-        if (!entry->running || download_is_hidden(entry->download))
-            continue;
-        if (entry->find_interval_ms == 0 || due_ms <= now_ms)
-            pause = 5;
-        else if (due_ms - now_ms < pause)
-            pause = due_ms - now_ms;
-    }
-    return pause < 5 ? 5 : pause;
-}
-
-static void *find(void *context)
-{
-    struct downloads *downloads = context;
-
-    pthread_mutex_lock(&downloads->lock);
-    while (!downloads->stopping) {
-        struct entry *entry;
-
-        if (!find_due(downloads, timing_now_ms(), &entry)) {
-            (void)timing_wait(&downloads->changed, &downloads->lock, find_pause(downloads, timing_now_ms()));
-            continue;
-        }
-        entry->asking = true;
-        pthread_mutex_unlock(&downloads->lock);
-        ask_tracker(downloads, entry);
-        pthread_mutex_lock(&downloads->lock);
-        entry->asking = false;
-        pthread_cond_broadcast(&downloads->changed);
-    }
-    pthread_mutex_unlock(&downloads->lock);
-    return NULL;
-}
 
 /* ---- running ---- */
 
@@ -161,6 +62,7 @@ static void *run_entry(void *context)
     stopping = downloads->stopping;
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
+    finder_wake(downloads->finder);
 
     if (!stopping || download_is_cancelled(entry->download))
         download_run(entry->download);
@@ -231,8 +133,6 @@ static void drop_entry(struct downloads *downloads, struct entry *entry)
             break;
         }
     }
-    while (entry->asking)
-        pthread_cond_wait(&downloads->changed, &downloads->lock);
     pthread_mutex_unlock(&downloads->lock);
     if (entry->has_thread)
         (void)pthread_join(entry->thread, NULL);
@@ -254,13 +154,10 @@ enum err downloads_new(const struct downloads_options *options, struct downloads
     part_file_clean(options->state);
     (void)pthread_mutex_init(&downloads->lock, NULL);
     (void)timing_condition_init(&downloads->changed);
-    if (options->trackers != NULL) {
-        downloads->client = tracker_client_new(options->trackers, options->clock, state_identity(options->state));
-        if (downloads->client == NULL || pthread_create(&downloads->finder, NULL, find, downloads) != 0) {
-            downloads_free(downloads);
-            return ERR_NOMEM;
-        }
-        downloads->has_finder = true;
+    if ((options->trackers != NULL || options->neighbours != NULL) &&
+        finder_start(downloads, &downloads->finder) != ERR_OK) {
+        downloads_free(downloads);
+        return ERR_NOMEM;
     }
     *ret = downloads;
     return ERR_OK;
@@ -276,11 +173,8 @@ void downloads_free(struct downloads *downloads)
         download_stop(downloads->entries[i]->download);
     pthread_cond_broadcast(&downloads->changed);
     pthread_mutex_unlock(&downloads->lock);
-    if (downloads->has_finder) {
-        tracker_client_cancel(downloads->client);
-        (void)pthread_join(downloads->finder, NULL);
-    }
-    tracker_client_free(downloads->client);
+    finder_stop(downloads->finder);
+    downloads->finder = NULL;
     for (size_t i = 0; i < downloads->count; i++) {
         struct entry *entry = downloads->entries[i];
 

@@ -1,6 +1,6 @@
 /*
  * All downloads of this peer: each runs on a thread of its own (download.c), at most DOWNLOADS_ACTIVE_MAX at a time besides
- * those that wait for a holder; the others wait their turn.  A download finds holders through the tracker, fetches and
+ * those that wait for a holder; the others wait their turn.  A download finds holders through the tracker and the neighbours, fetches and
  * verifies the layer, fetches chunks from all holders at once, and ends in one atomic rename.  All functions may be called
  * from any thread.
  */
@@ -9,6 +9,7 @@
 
 #include "library.h"
 #include "limits.h"
+#include "neighbours.h"
 #include "part_file.h"
 #include "rate.h"
 #include "tracker_client.h"
@@ -19,7 +20,8 @@ struct bans;
 struct downloads_options {
     struct state *state;
     struct library *library;
-    struct trackers *trackers;
+    struct trackers *trackers;     /* who is asked for holders; may be NULL, as may: */
+    struct neighbours *neighbours; /* besides */
     struct lamport *clock;
     struct address self; /* never asked for chunks; compared together with the own id */
     uint64_t chunk_size; /* 0: auto */

@@ -6,6 +6,13 @@
 
 #include <pthread.h>
 
+/* Asks for holders on behalf of all downloads, on a thread of its own (finder.c). */
+struct finder;
+struct downloads;
+enum err finder_start(struct downloads *downloads, struct finder **ret);
+void finder_stop(struct finder *finder); /* NULL is harmless, as for the next */
+void finder_wake(struct finder *finder); /* a download began */
+
 /* One row of the list. */
 struct entry {
     struct downloads *owner;
@@ -14,18 +21,16 @@ struct entry {
     bool has_thread, running;
     bool of_job;
     bool paused;                         /* it ends, or has ended, only to go on later */
-    bool asking;                         /* the finder uses it, without the lock: it must not go */
-    uint64_t asked_ms, find_interval_ms; /* 0: the tracker was not asked yet */
-    bool had_holders;                    /* when it was asked */
+    uint64_t asked_ms, find_interval_ms; /* when others were asked for holders; 0: not yet */
+    bool had_holders;                    /* then */
+    bool named;                          /* the tracker named some since */
 };
 
 /* All rows, locked. */
 struct downloads {
     struct downloads_options options;
     struct bans bans;
-    struct tracker_client *client; /* the finder's */
-    pthread_t finder;
-    bool has_finder;
+    struct finder *finder; /* NULL: none */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;

@@ -191,11 +191,13 @@ void swarm_offer(struct swarm *swarm, const struct peer_record *records, size_t 
     pthread_mutex_lock(&swarm->lock);
     if (count > ITEMS_MAX)
         count = ITEMS_MAX;
-    grown = realloc(swarm->offers, count * sizeof *grown); /* the latest offer replaces one not taken yet */
+    if (swarm->offer_count > ITEMS_MAX)
+        swarm->offer_count = 0; /* nobody takes them now, and the latest are the best */
+    grown = realloc(swarm->offers, (swarm->offer_count + count) * sizeof *grown);
     if (grown != NULL) {
-        memcpy(grown, records, count * sizeof *grown);
+        memcpy(grown + swarm->offer_count, records, count * sizeof *grown);
         swarm->offers = grown;
-        swarm->offer_count = count;
+        swarm->offer_count += count;
     }
     http_pool_wake(swarm->lanes[0]->pool);
     pthread_mutex_unlock(&swarm->lock);

@@ -430,7 +430,7 @@ def test_wrong_methods_are_405_and_wrong_paths_404(api, content):
             answer = api.call(method, path, headers={"Content-Type": "application/json"})
             assert answer.status_code == 405, (method, path)
             assert ("POST" if posts else "GET") in answer.headers["Allow"]
-    for path in ("/", "/v1", "/v1/", "/v2/files", "/v1/files/", f"/v1/files/{content.root}", "/v1/peers", "//", "/%00",
+    for path in ("/", "/v1", "/v1/", "/v2/files", "/v1/files/", f"/v1/files/{content.root}", "//", "/%00",
                  f"/v1/files/{content.root}/data/", f"/v1/files//{content.root}/data", "/v1/../metrics"):  # fmt: skip
         assert 400 <= api.get(path).status_code < 500 or path == "/v1/../metrics", path
 
