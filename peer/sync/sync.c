@@ -164,10 +164,12 @@ void sync_pause(struct sync *sync, bool paused)
     }
 }
 
-bool sync_is_paused(struct sync *sync)
+bool sync_rests(struct sync *sync)
 {
     pthread_mutex_lock(&sync->lock);
     bool paused = sync->paused;
+    if (paused && sync->state != SYNC_STOPPED)
+        set_state(sync, SYNC_PAUSED);
     pthread_mutex_unlock(&sync->lock);
     return paused;
 }

@@ -35,7 +35,7 @@ enum err sync_disk_look(int folder_fd, const char *name, struct stat *ret)
     if (err)
         return err;
     if (fstatat(parent, base, ret, AT_SYMLINK_NOFOLLOW))
-        err = err_from_errno(errno);
+        err = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO; /* not ENOTDIR, which the folder itself may be to blame for */
     close(parent);
     return err;
 }

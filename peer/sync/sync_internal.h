@@ -92,7 +92,7 @@ enum err sync_edit(struct sync *sync, struct version *version);
 /* For the watcher: `why` of STOPPED, else NULL. */
 void sync_set_state(struct sync *sync, enum sync_state state, const struct why *why);
 enum sync_state sync_current_state(struct sync *sync);
-bool sync_is_paused(struct sync *sync);
+bool sync_rests(struct sync *sync); /* whether the user wants a pause: it is PAUSED then */
 void sync_set_note(struct sync *sync, const char *text);
 
 /* ---- sync_watch.c: any thread ---- */

@@ -266,7 +266,7 @@ static bool look_at_due(struct sync_watch *watch)
 static bool on_tick(void *context)
 {
     struct sync_watch *watch = context;
-    if (atomic_load(&watch->sync->stop) || sync_is_paused(watch->sync))
+    if (atomic_load(&watch->sync->stop) || sync_rests(watch->sync))
         return true;
     if (watch->in_tick)
         return false;
@@ -397,9 +397,8 @@ static bool rests(struct sync_watch *watch)
         }
         (void)sync_inotify_new(&watch->inotify);
     }
-    if (!sync_is_paused(sync))
+    if (!sync_rests(sync))
         return false;
-    sync_set_state(sync, SYNC_PAUSED, NULL);
     answer(watch, asked);
     wait_for_news(watch, SCAN_EVERY_MS);
     read_events(watch);
@@ -425,10 +424,10 @@ static void take_turn(struct sync_watch *watch)
         bool ended = look_at_all(watch);
         if (ended && sync_home_joined(sync) == ERR_OK && looking && sync_current_state(sync) == SYNC_LOOKING)
             sync_set_state(sync, SYNC_RUNNING, NULL);
-        else if (!ended && looking && !sync_is_paused(sync))
+        else if (!ended && looking && !sync_rests(sync))
             wait_for_news(watch, RETURN_EVERY_MS);
     }
-    while (look_at_due(watch) && !atomic_load(&sync->stop) && !sync_is_paused(sync))
+    while (look_at_due(watch) && !atomic_load(&sync->stop) && !sync_rests(sync))
         ;
     answer(watch, asked);
 }
