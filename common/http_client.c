@@ -117,6 +117,8 @@ static bool set_up_headers(struct http_exchange *exchange, const struct http_set
     }
     if (setup->bearer != NULL && !add_header(exchange, "Authorization", setup->bearer))
         return false;
+    if (setup->network != NULL && !add_header(exchange, "Enxame-Network", setup->network))
+        return false;
     if (setup->body != NULL && !add_header(exchange, "Content-Type", "application/json"))
         return false;
     return true;

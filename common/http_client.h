@@ -81,6 +81,7 @@ struct http_result {
 struct http_transfer_options {
     const char *url;
     const char *body;                   /* NULL: GET; else POST of this JSON; copied */
+    const char *network;                /* value of Enxame-Network, or NULL */
     uint64_t range_first, range_length; /* length 0: no Range header */
     uint64_t answer_max;                /* bytes; a longer answer ends with ERR_TOO_LARGE */
     uint64_t timeout_ms;                /* whole deadline; 0: none but the next */

@@ -26,7 +26,7 @@ struct http_exchange {
 
 /* What is asked. */
 struct http_setup {
-    const char *method, *url, *body, *bearer, *user_agent;
+    const char *method, *url, *body, *bearer, *user_agent, *network;
     uint64_t timeout_ms;
     size_t read_bytes; /* 0: READ_SIZE */
 };

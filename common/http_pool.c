@@ -319,6 +319,7 @@ static bool set_up_transfer(struct http_transfer *transfer)
     const struct http_transfer_options *options = &transfer->options;
     struct http_setup setup = {.url = options->url,
                                .body = options->body,
+                               .network = options->network,
                                .user_agent = transfer->pool->user_agent,
                                .timeout_ms = options->timeout_ms,
                                .read_bytes = read_size(transfer)};

@@ -187,6 +187,8 @@
 /* `.enxameignore`: more is not written by hand, and each name is compared with each pattern. */
 #define IGNORE_SIZE_MAX (64u * KIB)
 #define IGNORE_PATTERNS_MAX 1000u
+/* Entries of others that wait for their contents or their turn: about a GiB of the index.  Beyond that, others are not read on. */
+#define SYNC_PENDING_MAX 2000000u
 /* Peers of which is kept how far their index was read. */
 #define SYNC_CURSORS_MAX 10000u
 /* Names of a synced folder that wait to be looked at: where there are more, all of it is. */

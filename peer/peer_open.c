@@ -322,6 +322,7 @@ static enum err open_sync(struct session *session, struct why *why)
                                    .clock = session->clock,
                                    .downloads = session->downloads,
                                    .jobs = session->jobs,
+                                   .rate = session->down,
                                    .server = session->server};
     enum err err = sync_start(&options, &session->sync, why);
     if (!err && strcmp(arguments->network, LAN_NETWORK_DEFAULT) == 0)

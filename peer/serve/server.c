@@ -4,6 +4,7 @@
 #include "log.h"
 #include "messages.h"
 #include "server_internal.h"
+#include "sync_serve.h"
 
 #include <unistd.h>
 
@@ -95,6 +96,20 @@ static void get_metrics(void *context, struct http_request *request)
                      length < 0 ? 1 : (size_t)length);
 }
 
+/* ---- GET /v1/sync/index ---- */
+
+static void get_sync_index(void *context, struct http_request *request)
+{
+    struct server *server = context;
+
+    (void)pthread_rwlock_rdlock(&server->lock);
+    if (server->sync != NULL)
+        sync_serve_request(server->sync, request);
+    else
+        http_reply_problem(request, 404, "no-sync", "this peer keeps no folder the same (--sync)");
+    (void)pthread_rwlock_unlock(&server->lock);
+}
+
 static void get_health(void *context, struct http_request *request)
 {
     (void)context;
@@ -127,6 +142,7 @@ static const struct http_route routes[] = {
     {"POST", "/v1/bye", HELLO_SIZE_MAX, server_bye},
     {"GET", "/v1/peers", 0, server_peers},
     {"POST", "/v1/holders", BODY_SIZE_MAX, server_holders},
+    {"GET", "/v1/sync/index", 0, get_sync_index},
     {"GET", "/v1/status", 0, get_status},
     {"GET", "/metrics", 0, get_metrics},
     {"GET", "/healthz", 0, get_health},
@@ -187,6 +203,13 @@ void server_set_downloads(struct server *server, struct downloads *downloads)
 {
     (void)pthread_rwlock_wrlock(&server->lock);
     server->downloads = downloads;
+    (void)pthread_rwlock_unlock(&server->lock);
+}
+
+void server_set_sync(struct server *server, struct sync_serve *sync)
+{
+    (void)pthread_rwlock_wrlock(&server->lock);
+    server->sync = sync;
     (void)pthread_rwlock_unlock(&server->lock);
 }
 

@@ -27,6 +27,9 @@ struct server_options {
 enum err server_start(const struct server_options *options, struct server **ret, struct why *why);
 /* Unfinished downloads are served from now on; NULL: no longer, and none is in use when it returns. */
 void server_set_downloads(struct server *server, struct downloads *downloads);
+/* The index of a folder is served from now on; NULL: no longer, and no new request comes when it returns. */
+struct sync_serve;
+void server_set_sync(struct server *server, struct sync_serve *sync);
 /* Of all uploads together; 0: unlimited. */
 void server_limit_up(struct server *server, uint64_t bytes_s);
 void server_address(const struct server *server, struct address *ret);

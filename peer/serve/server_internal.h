@@ -23,8 +23,9 @@ struct server {
     struct uploads *uploads;
     struct served *served;
     uint64_t version;      /* of the have maps of complete files, which never change */
-    pthread_rwlock_t lock; /* guards `downloads`: writers are its start and its end */
+    pthread_rwlock_t lock; /* guards `downloads` and `sync`: writers are their start and end */
     struct downloads *downloads;
+    struct sync_serve *sync;
     atomic_uint_least64_t sent_bytes, requests, errors;
     atomic_size_t batches; /* that are being sent */
 };

@@ -300,6 +300,22 @@ static void free_all(struct sync *sync)
     free(sync);
 }
 
+/* Where the folder is away, that comes when it is back. */
+static enum err settle(struct sync *sync, struct why *why)
+{
+    atomic_store(&sync->unsettled, true);
+    return sync_current_state(sync) == SYNC_STOPPED ? ERR_OK : sync_settle(sync, why);
+}
+
+static void end_threads(struct sync *sync)
+{
+    atomic_store(&sync->stop, true);
+    sync_wake(sync);
+    sync_remote_stop(sync);
+    if (sync->watch)
+        sync_watch_stop(sync);
+}
+
 enum err sync_start(const struct sync_options *options, struct sync **ret, struct why *why)
 {
     struct sync *sync = calloc(1, sizeof *sync);
@@ -317,8 +333,13 @@ enum err sync_start(const struct sync_options *options, struct sync **ret, struc
     if (!err)
         err = sync_home_open(sync, why);
     if (!err)
+        err = settle(sync, why);
+    if (!err)
         err = sync_watch_start(sync);
+    if (!err)
+        err = sync_remote_start(sync, why);
     if (err) {
+        end_threads(sync);
         free_all(sync);
         return err;
     }
@@ -330,8 +351,6 @@ void sync_stop(struct sync *sync)
 {
     if (!sync)
         return;
-    atomic_store(&sync->stop, true);
-    sync_wake(sync);
-    sync_watch_stop(sync);
+    end_threads(sync);
     free_all(sync);
 }

@@ -31,6 +31,7 @@ struct sync_options {
     struct lamport *clock;
     struct downloads *downloads;
     struct jobs *jobs;
+    struct rate *rate; /* that all downloads together keep; may be NULL */
     struct neighbours *neighbours;
     struct server *server;
 };

@@ -37,7 +37,8 @@ struct sync {
 
     struct sync_watch *watch;
     struct sync_remote *remote;
-    atomic_size_t unread; /* as in the report: for the puller to set */
+    atomic_size_t unread;  /* as in the report: for the puller to set */
+    atomic_bool unsettled; /* there may be intents that a crash, or a full disk, left behind */
 
     pthread_mutex_t lock; /* guards what follows; nothing else is locked, and nothing waited for, while it is held */
     pthread_cond_t changed;
