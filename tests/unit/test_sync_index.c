@@ -1,0 +1,751 @@
+#include "folder.h"
+
+#include "../../peer/sync/sync_index.h"
+#include "../../peer/sync/sync_index_internal.h"
+#include "limits.h"
+
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+
+static struct sync_index *open_index(void)
+{
+    struct sync_index *index = NULL;
+    struct why why = {""};
+    enum err err = index_open(in_folder("sync.db"), &index, &why);
+    if (err)
+        print_error("%s\n", why.text);
+    assert_int_equal(err, ERR_OK);
+    return index;
+}
+
+static void change_db(const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(in_folder("sync.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static struct content content_of(unsigned number)
+{
+    struct content content = {.size = number};
+    memset(content.root, 0x55, 8); /* the same hint for all */
+    memcpy(content.root + 8, &number, sizeof number);
+    return content;
+}
+
+static void edit(struct version *version, unsigned peer, uint64_t clock)
+{
+    uint8_t id[HASH_SIZE] = {(uint8_t)peer};
+    assert_int_equal(version_edit(version, id, clock), ERR_OK);
+}
+
+/* `content` is its number and its size, 0 for what is no file. */
+static struct sync_row make(const char *name, enum sync_kind kind, unsigned content, unsigned peer, uint64_t clock)
+{
+    struct sync_row row = {.entry = {.name = strdup(name), .kind = kind}};
+    if (kind == SYNC_FILE) {
+        row.entry.content = content_of(content);
+        row.entry.mtime_ns = -5;
+        row.entry.executable = content % 2 != 0;
+        row.stamp = (struct stamp){1, 2, content, 4, 5, 6};
+    }
+    edit(&row.entry.version, peer, clock);
+    return row;
+}
+
+static void put(struct sync_index *index, const char *name, enum sync_kind kind, unsigned content, uint64_t clock)
+{
+    struct sync_row row = make(name, kind, content, 1, clock);
+    assert_int_equal(index_put(index, &row), ERR_OK);
+    sync_row_free(&row);
+}
+
+static void assert_same(const struct sync_entry *a, const struct sync_entry *b)
+{
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->kind, b->kind);
+    assert_true(content_equal(&a->content, &b->content));
+    assert_true(a->mtime_ns == b->mtime_ns && a->executable == b->executable);
+    assert_int_equal(version_compare(&a->version, &b->version), VERSION_EQUAL);
+    assert_int_equal(a->version.time, b->version.time);
+    assert_memory_equal(a->version.author, b->version.author, HASH_SIZE);
+}
+
+static uint64_t pending_of(struct sync_index *index)
+{
+    struct index_totals totals;
+    assert_int_equal(index_totals(index, &totals), ERR_OK);
+    return totals.pending;
+}
+
+/* ---- entries ---- */
+
+static void entries_survive_with_all_that_they_bear(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    assert_true(index_is_empty(index));
+    struct sync_row file = make("d/é", SYNC_FILE, 7, 3, 40), folder_row = make("d", SYNC_FOLDER, 0, 2, 50), row;
+    edit(&file.entry.version, 9, 60);
+    edit(&file.entry.version, 2, 70);
+    assert_int_equal(index_put(index, &file), ERR_OK);
+    assert_int_equal(index_put(index, &folder_row), ERR_OK);
+    uint64_t epoch = index_epoch(index);
+    char marker[33], again[33];
+    index_marker(index, marker);
+    assert_int_equal(strlen(marker), 32);
+    index_close(index);
+    index = open_index();
+    assert_false(index_is_empty(index));
+    assert_int_equal(index_epoch(index), epoch);
+    index_marker(index, again);
+    assert_string_equal(again, marker);
+    assert_int_equal(index_largest_counter(index), 71);
+    assert_int_equal(index_sequence(index), 2);
+    assert_int_equal(index_get(index, "d/é", &row), ERR_OK);
+    assert_same(&row.entry, &file.entry);
+    assert_true(stamp_equal(&row.stamp, &file.stamp) && row.stamp.taken_ns == 6 && row.sequence == 1);
+    sync_row_free(&row);
+    assert_int_equal(index_get(index, "d", &row), ERR_OK);
+    assert_same(&row.entry, &folder_row.entry);
+    sync_row_free(&row);
+    assert_int_equal(index_get(index, "é", &row), ERR_NOT_FOUND);
+    assert_int_equal(index_get(index, "d/", &row), ERR_NOT_FOUND);
+    sync_row_free(&file);
+    sync_row_free(&folder_row);
+    index_close(index);
+}
+
+static void a_new_index_is_another(void **unused)
+{
+    (void)unused;
+    struct sync_index *one = open_index(), *other = NULL;
+    char marker[33], marker_of_other[33];
+    assert_int_equal(index_open(in_folder("other.db"), &other, NULL), ERR_OK);
+    assert_true(index_epoch(one) >= 1 && index_epoch(one) <= JSON_INTEGER_MAX);
+    assert_int_not_equal(index_epoch(one), index_epoch(other));
+    index_marker(one, marker);
+    index_marker(other, marker_of_other);
+    assert_string_not_equal(marker, marker_of_other);
+    index_close(one);
+    index_close(other);
+}
+
+static void an_entry_without_a_version_is_refused(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row row = {.entry = {.name = strdup("a")}};
+    assert_int_equal(index_put(index, &row), ERR_INVALID);
+    edit(&row.entry.version, 1, 1);
+    row.entry.version.time = 99;
+    assert_int_equal(index_put(index, &row), ERR_INVALID);
+    assert_true(index_is_empty(index));
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void a_stamp_changes_alone(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row row;
+    const struct stamp stamp = {9, 8, 7, 6, 5, 4};
+    put(index, "a", SYNC_FILE, 1, 1);
+    assert_int_equal(index_restamp(index, "a", &stamp), ERR_OK);
+    assert_int_equal(index_restamp(index, "b", &stamp), ERR_NOT_FOUND);
+    assert_int_equal(index_get(index, "a", &row), ERR_OK);
+    assert_true(stamp_equal(&row.stamp, &stamp) && row.stamp.taken_ns == 4 && row.sequence == 1);
+    assert_int_equal(index_sequence(index), 1);
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void children_are_what_lies_in_one_folder(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    static const char *const names[] = {"d/b", "d", "d/a", "d/sub/x", "d/sub", "da", "d-a", "d/A", "e", "d/gone"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        put(index, names[i], strcmp(names[i], "d/gone") ? SYNC_FILE : SYNC_DELETED, 1, i + 1);
+    struct sync_row *rows;
+    size_t count;
+    static const char *const in_d[] = {"d/A", "d/a", "d/b", "d/sub"}, *const in_root[] = {"d", "d-a", "da", "e"};
+    assert_int_equal(index_children(index, "d", NULL, SIZE_MAX, &rows, &count), ERR_OK);
+    assert_int_equal(count, 4);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(rows[i].entry.name, in_d[i]);
+        sync_row_free(&rows[i]);
+    }
+    free(rows);
+    assert_int_equal(index_children(index, "", NULL, SIZE_MAX, &rows, &count), ERR_OK);
+    assert_int_equal(count, 4);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(rows[i].entry.name, in_root[i]);
+        sync_row_free(&rows[i]);
+    }
+    free(rows);
+    assert_int_equal(index_children(index, "d", "d/a", 1, &rows, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].entry.name, "d/b");
+    sync_row_free(&rows[0]);
+    free(rows);
+    assert_int_equal(index_children(index, "none", NULL, SIZE_MAX, &rows, &count), ERR_OK);
+    assert_true(count == 0 && rows == NULL);
+    index_close(index);
+}
+
+static void a_content_is_found_by_all_of_its_files_that_are_there(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    put(index, "a", SYNC_FILE, 1, 1);
+    put(index, "b", SYNC_FILE, 1, 2);
+    put(index, "c", SYNC_FILE, 2, 3);
+    put(index, "gone", SYNC_FILE, 1, 4);
+    put(index, "gone", SYNC_DELETED, 0, 5);
+    struct content content = content_of(1);
+    struct sync_row *rows;
+    size_t count;
+    assert_int_equal(index_find_content(index, &content, 10, &rows, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    for (size_t i = 0; i < count; i++)
+        sync_row_free(&rows[i]);
+    free(rows);
+    content.size = 5;
+    assert_int_equal(index_find_content(index, &content, 10, &rows, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    index_close(index);
+}
+
+static void totals_are_counted_along(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct index_totals totals;
+    put(index, "a", SYNC_FILE, 10, 1);
+    put(index, "a", SYNC_FILE, 30, 2);
+    put(index, "b", SYNC_FOLDER, 0, 3);
+    put(index, "c", SYNC_FILE, 5, 4);
+    put(index, "c", SYNC_DELETED, 0, 5);
+    put(index, "a.conflict-01234567-20231114-221320", SYNC_FILE, 2, 6);
+    put(index, "b.conflict-01234567-20231114-221320", SYNC_FILE, 2, 7);
+    put(index, "b.conflict-01234567-20231114-221320", SYNC_DELETED, 0, 8);
+    for (int opened = 0; opened < 2; opened++) {
+        assert_int_equal(index_totals(index, &totals), ERR_OK);
+        assert_true(totals.files == 2 && totals.bytes == 32 && totals.folders == 1 && totals.deleted == 2);
+        assert_int_equal(totals.conflicts, 1);
+        struct sync_row *rows;
+        size_t count;
+        assert_int_equal(index_conflicts(index, 10, &rows, &count), ERR_OK);
+        assert_int_equal(count, 1);
+        assert_string_equal(rows[0].entry.name, "a.conflict-01234567-20231114-221320");
+        sync_row_free(&rows[0]);
+        free(rows);
+        index_close(index);
+        index = open_index();
+    }
+    index_close(index);
+}
+
+/* ---- transactions ---- */
+
+static void what_is_rolled_back_was_never_there(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct index_totals before, after;
+    struct sync_row row;
+    put(index, "a", SYNC_FILE, 1, 1);
+    index_totals(index, &before);
+    index_begin(index);
+    put(index, "a", SYNC_DELETED, 0, 2);
+    put(index, "b", SYNC_FILE, 1, 30);
+    assert_int_equal(index_get(index, "b", &row), ERR_OK); /* seen from within */
+    sync_row_free(&row);
+    index_rollback(index);
+    index_totals(index, &after);
+    assert_memory_equal(&before, &after, sizeof before);
+    assert_int_equal(index_sequence(index), 1);
+    assert_int_equal(index_largest_counter(index), 2);
+    assert_int_equal(index_get(index, "b", &row), ERR_NOT_FOUND);
+    assert_int_equal(index_get(index, "a", &row), ERR_OK);
+    assert_int_equal(row.entry.kind, SYNC_FILE);
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void one_failure_takes_all_of_a_transaction_back(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_intent intent = {.name = strdup("x")}; /* without a version */
+    struct sync_row row, other = make("c", SYNC_FILE, 1, 1, 4);
+    const struct stamp stamp = {0};
+    index_begin(index);
+    put(index, "a", SYNC_FILE, 1, 1);
+    index_begin(index);
+    put(index, "b", SYNC_FILE, 1, 2);
+    assert_int_equal(index_restamp(index, "none", &stamp), ERR_NOT_FOUND); /* is no failure */
+    assert_int_equal(index_commit(index), ERR_OK);
+    put(index, "b", SYNC_FILE, 2, 3);
+    index_begin(index);
+    index_rollback(index);
+    assert_int_equal(index_put(index, &other), ERR_CANCELLED);
+    assert_int_equal(index_commit(index), ERR_CANCELLED);
+    assert_true(index_is_empty(index));
+    assert_int_equal(index_get(index, "a", &row), ERR_NOT_FOUND);
+    assert_int_equal(index_add_intent(index, &intent), ERR_INVALID);
+    put(index, "a", SYNC_FILE, 1, 1); /* the next is as good as any */
+    assert_int_equal(index_sequence(index), 1);
+    sync_row_free(&other);
+    sync_intent_free(&intent);
+    index_close(index);
+}
+
+/* In a process of its own, which is killed in the midst of it. */
+static void die_in_a_transaction(void)
+{
+    struct sync_index *index = open_index();
+    struct sync_intent intent = {.name = strdup("x")};
+    put(index, "kept", SYNC_FILE, 1, 1);
+    struct sync_row row = make("x", SYNC_FILE, 2, 1, 5);
+    intent.entry = row.entry;
+    if (index_add_intent(index, &intent))
+        _exit(2);
+    index_begin(index);
+    for (unsigned i = 0; i < 20000; i++) { /* more than any cache */
+        char name[32];
+        snprintf(name, sizeof name, "lost/%u", i);
+        put(index, name, SYNC_FILE, i, i + 2);
+    }
+    if (index_drop_intent(index, intent.number))
+        _exit(2);
+    kill(getpid(), SIGKILL);
+}
+
+static void a_kill_leaves_whole_transactions(void **unused)
+{
+    (void)unused;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        die_in_a_transaction();
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    struct sync_index *index = open_index();
+    struct sync_row row;
+    assert_int_equal(index_sequence(index), 1);
+    assert_int_equal(index_get(index, "kept", &row), ERR_OK);
+    sync_row_free(&row);
+    assert_int_equal(index_get(index, "lost/0", &row), ERR_NOT_FOUND);
+    struct sync_intent *intents;
+    size_t count;
+    assert_int_equal(index_list_intents(index, &intents, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    sync_intent_free(&intents[0]);
+    free(intents);
+    index_close(index);
+}
+
+/* ---- pages ---- */
+
+static void get_page(struct sync_index *index, uint64_t since, size_t limit, struct sync_page *ret)
+{
+    assert_int_equal(index_page(index, since, limit, ret), ERR_OK);
+}
+
+static void pages_lead_through_all_changes_in_their_order(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_page page;
+    get_page(index, 0, 10, &page);
+    assert_true(page.count == 0 && page.sequence == 0 && !page.more && page.epoch == index_epoch(index));
+    put(index, "a", SYNC_FILE, 1, 1);
+    put(index, "b", SYNC_FILE, 1, 2);
+    put(index, "c", SYNC_FOLDER, 0, 3);
+    put(index, "a", SYNC_DELETED, 0, 4);
+    get_page(index, 0, 2, &page);
+    assert_true(page.count == 2 && page.more && page.sequence == 3);
+    assert_string_equal(page.entries[0].name, "b");
+    assert_string_equal(page.entries[1].name, "c");
+    uint64_t since = page.sequence;
+    sync_page_free(&page);
+    get_page(index, since, 2, &page);
+    assert_true(page.count == 1 && !page.more && page.sequence == 4);
+    assert_true(page.entries[0].kind == SYNC_DELETED);
+    sync_page_free(&page);
+    get_page(index, 4, 2, &page);
+    assert_true(page.count == 0 && page.sequence == 4);
+    sync_page_free(&page);
+    get_page(index, 99, 10, &page); /* of an index that was newer */
+    assert_true(page.count == 3 && page.sequence == 4);
+    sync_page_free(&page);
+    index_close(index);
+}
+
+static void a_page_fits_into_one_answer(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    index_begin(index);
+    for (unsigned i = 0; i < 50; i++) {
+        char name[3000];
+        memset(name, '"', sizeof name);
+        for (size_t k = 100; k < sizeof name; k += 100)
+            name[k] = '/';
+        snprintf(name + 2900, 50, "%u", i);
+        struct sync_row row = make(name, SYNC_FILE, 1, 1, i + 1);
+        for (unsigned peer = 2; peer < VERSION_COUNTERS_MAX; peer++) {
+            uint8_t id[HASH_SIZE] = {1, (uint8_t)peer};
+            assert_int_equal(version_edit(&row.entry.version, id, 0), ERR_OK);
+        }
+        assert_int_equal(index_put(index, &row), ERR_OK);
+        sync_row_free(&row);
+    }
+    assert_int_equal(index_commit(index), ERR_OK);
+    size_t seen = 0;
+    uint64_t since = 0;
+    for (bool more = true; more;) {
+        struct sync_page page;
+        get_page(index, since, ITEMS_MAX, &page);
+        char *text = sync_page_format(&page);
+        assert_true(strlen(text) <= BODY_SIZE_MAX && page.count > 1 && page.sequence > since);
+        free(text);
+        seen += page.count;
+        since = page.sequence;
+        more = page.more;
+        sync_page_free(&page);
+    }
+    assert_int_equal(seen, 50);
+    index_close(index);
+}
+
+/* ---- pending ---- */
+
+static const uint8_t peer_a[HASH_SIZE] = {0xA}, peer_b[HASH_SIZE] = {0xB};
+
+/* A page with one entry; how many news it was. */
+static size_t take(struct sync_index *index, const uint8_t *peer, const struct sync_row *row, uint64_t sequence)
+{
+    struct sync_entry entry = row->entry;
+    struct sync_page page = {.epoch = 77, .sequence = sequence, .entries = &entry, .count = 1};
+    size_t news;
+    assert_int_equal(index_take_page(index, peer, &page, &news), ERR_OK);
+    return news;
+}
+
+static void cursors_are_of_one_peer_and_one_epoch(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_page page = {.epoch = 77, .sequence = 5};
+    size_t news;
+    assert_int_equal(index_cursor(index, peer_a, 77), 0);
+    assert_int_equal(index_take_page(index, peer_a, &page, &news), ERR_OK);
+    assert_int_equal(news, 0);
+    index_close(index);
+    index = open_index();
+    assert_int_equal(index_cursor(index, peer_a, 77), 5);
+    assert_int_equal(index_cursor(index, peer_a, 78), 0);
+    assert_int_equal(index_cursor(index, peer_b, 77), 0);
+    page = (struct sync_page){.epoch = 78, .sequence = 2};
+    assert_int_equal(index_take_page(index, peer_a, &page, &news), ERR_OK);
+    assert_int_equal(index_cursor(index, peer_a, 78), 2);
+    assert_int_equal(index_cursor(index, peer_a, 77), 0);
+    index_close(index);
+}
+
+static void cursors_are_not_kept_without_end(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_page page = {.epoch = 1, .sequence = 1};
+    size_t news;
+    index_begin(index);
+    for (uint32_t i = 0; i <= SYNC_CURSORS_MAX; i++) {
+        uint8_t peer[HASH_SIZE] = {0};
+        memcpy(peer, &i, sizeof i);
+        assert_int_equal(index_take_page(index, peer, &page, &news), ERR_OK);
+    }
+    assert_int_equal(index_commit(index), ERR_OK);
+    uint8_t peer[HASH_SIZE] = {0};
+    assert_int_equal(index_cursor(index, peer, 1), 0);
+    peer[0] = 1;
+    assert_int_equal(index_cursor(index, peer, 1), 1);
+    index_close(index);
+}
+
+static void what_others_have_is_pending_once(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row row = make("a", SYNC_FILE, 100, 2, 5);
+    assert_int_equal(take(index, peer_a, &row, 1), 1);
+    assert_int_equal(take(index, peer_b, &row, 9), 0); /* the same of another */
+    struct sync_pending *pending;
+    struct index_totals totals;
+    size_t count;
+    index_close(index);
+    index = open_index();
+    assert_int_equal(index_totals(index, &totals), ERR_OK);
+    assert_true(totals.pending == 1 && totals.pending_bytes == 100 && totals.files == 0);
+    assert_int_equal(index_list_pending(index, 0, 10, &pending, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_same(&pending[0].entry, &row.entry);
+    assert_memory_equal(pending[0].source, peer_b, HASH_SIZE);
+    assert_int_equal(index_drop_pending(index, pending[0].number), ERR_OK);
+    assert_int_equal(index_drop_pending(index, pending[0].number), ERR_OK);
+    assert_int_equal(index_totals(index, &totals), ERR_OK);
+    assert_true(totals.pending == 0 && totals.pending_bytes == 0);
+    sync_pending_free(&pending[0]);
+    free(pending);
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void what_we_have_or_newer_is_not_pending(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row row = make("a", SYNC_FILE, 100, 2, 5);
+    assert_int_equal(index_put(index, &row), ERR_OK);
+    assert_int_equal(take(index, peer_a, &row, 1), 0);
+    edit(&row.entry.version, 3, 9);
+    assert_int_equal(take(index, peer_a, &row, 2), 1);
+    assert_int_equal(pending_of(index), 1);
+    sync_row_free(&row);
+    row = make("a", SYNC_FILE, 100, 2, 2);
+    assert_int_equal(take(index, peer_b, &row, 2), 0); /* older */
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void pending_goes_where_a_descendant_comes(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row one = make("a", SYNC_FILE, 1, 2, 5), other = make("a", SYNC_FILE, 2, 3, 5), joined;
+    assert_int_equal(take(index, peer_a, &one, 1), 1);
+    assert_int_equal(take(index, peer_b, &other, 1), 1);
+    assert_int_equal(pending_of(index), 2); /* concurrent: both */
+    joined = make("a", SYNC_FILE, 3, 2, 5);
+    edit(&joined.entry.version, 4, 20);
+    assert_int_equal(take(index, peer_a, &joined, 2), 1);
+    assert_int_equal(pending_of(index), 2); /* in the place of the first */
+    edit(&joined.entry.version, 3, 30);
+    assert_int_equal(take(index, peer_a, &joined, 3), 1);
+    assert_int_equal(pending_of(index), 1); /* of both */
+    assert_int_equal(take(index, peer_b, &one, 2), 0);
+    assert_int_equal(take(index, peer_b, &other, 3), 0);
+    struct sync_pending *pending;
+    size_t count;
+    assert_int_equal(index_list_pending(index, 0, 10, &pending, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(pending[0].entry.content.size, 3);
+    assert_memory_equal(pending[0].source, peer_a, HASH_SIZE);
+    uint64_t last = pending[0].number;
+    sync_pending_free(&pending[0]);
+    free(pending);
+    assert_int_equal(index_list_pending(index, last, 10, &pending, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    sync_row_free(&one);
+    sync_row_free(&other);
+    sync_row_free(&joined);
+    index_close(index);
+}
+
+/* ---- intents and trash ---- */
+
+static void intents_survive_until_they_are_dropped(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_row row = make("d/a", SYNC_FILE, 100, 2, 5);
+    struct sync_intent first = {.name = strdup("d/a"),
+                                .staged = strdup("x-100"),
+                                .entry = row.entry,
+                                .had = true,
+                                .seen = {1, 2, 3, 4, 5, 6},
+                                .trash = strdup("2026/a")},
+                       second = {.name = strdup("d/b"), .entry = row.entry}, *intents;
+    size_t count;
+    assert_int_equal(index_add_intent(index, &first), ERR_OK);
+    assert_int_equal(index_add_intent(index, &second), ERR_OK);
+    assert_true(first.number > 0 && second.number > first.number);
+    index_close(index);
+    index = open_index();
+    assert_int_equal(index_list_intents(index, &intents, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(intents[0].name, "d/a");
+    assert_string_equal(intents[0].staged, "x-100");
+    assert_string_equal(intents[0].trash, "2026/a");
+    assert_same(&intents[0].entry, &row.entry);
+    assert_true(intents[0].had && stamp_equal(&intents[0].seen, &first.seen));
+    assert_true(!intents[1].had && intents[1].staged == NULL && intents[1].trash == NULL);
+    for (size_t i = 0; i < count; i++)
+        sync_intent_free(&intents[i]);
+    free(intents);
+    assert_int_equal(index_drop_intent(index, first.number), ERR_OK);
+    assert_int_equal(index_list_intents(index, &intents, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(intents[0].number, second.number);
+    sync_intent_free(&intents[0]);
+    free(intents);
+    first.entry = second.entry = (struct sync_entry){0};
+    sync_intent_free(&first);
+    sync_intent_free(&second);
+    sync_row_free(&row);
+    index_close(index);
+}
+
+static void trash_is_listed_oldest_first_and_found_by_name_and_content(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    struct sync_trash items[3], *list, found;
+    size_t count;
+    uint64_t bytes;
+    for (unsigned i = 0; i < 3; i++) {
+        items[i] = (struct sync_trash){.size_bytes = 10 + i, .has_content = i != 1, .since_s = 1000 + i};
+        items[i].name = strdup(i < 2 ? "a" : "b");
+        items[i].place = strdup(i < 2 ? "2026/a" : "2026/b");
+        items[i].content = content_of(10 + i);
+        assert_int_equal(index_add_trash(index, &items[i]), ERR_OK);
+    }
+    index_close(index);
+    index = open_index();
+    assert_int_equal(index_trash_bytes(index, &bytes), ERR_OK);
+    assert_int_equal(bytes, 33);
+    assert_int_equal(index_list_trash(index, NULL, 0, 2, &list, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_true(list[0].since_s == 1000 && list[0].has_content && content_equal(&list[0].content, &items[0].content));
+    assert_true(list[1].since_s == 1001 && !list[1].has_content && list[1].size_bytes == 11);
+    for (size_t i = 0; i < count; i++)
+        sync_trash_free(&list[i]);
+    free(list);
+    assert_int_equal(index_list_trash(index, "a", items[0].number, 9, &list, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(list[0].number, items[1].number);
+    sync_trash_free(&list[0]);
+    free(list);
+    assert_int_equal(index_find_trash(index, &items[2].content, &found), ERR_OK);
+    assert_string_equal(found.place, "2026/b");
+    sync_trash_free(&found);
+    assert_int_equal(index_find_trash(index, &items[1].content, &found), ERR_NOT_FOUND);
+    assert_int_equal(index_drop_trash(index, items[2].number), ERR_OK);
+    assert_int_equal(index_drop_trash(index, items[2].number), ERR_OK);
+    assert_int_equal(index_find_trash(index, &items[2].content, &found), ERR_NOT_FOUND);
+    assert_int_equal(index_trash_bytes(index, &bytes), ERR_OK);
+    assert_int_equal(bytes, 21);
+    for (size_t i = 0; i < 3; i++)
+        sync_trash_free(&items[i]);
+    index_close(index);
+}
+
+/* ---- the database ---- */
+
+static void no_statement_looks_at_all_rows(void **unused)
+{
+    (void)unused;
+    struct sync_index *index = open_index();
+    for (size_t i = 0; i < SQL_INDEX_END; i++) {
+        char sql[2048];
+        sqlite3_stmt *statement;
+        snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", index_statements[i]);
+        assert_int_equal(sqlite3_prepare_v2(index->db, sql, -1, &statement, NULL), SQLITE_OK);
+        while (sqlite3_step(statement) == SQLITE_ROW) {
+            const char *step = (const char *)sqlite3_column_text(statement, 3);
+            if (strstr(step, "SCAN") || strstr(step, "TEMP B-TREE"))
+                fail_msg("%s: %s", index_statements[i], step);
+        }
+        sqlite3_finalize(statement);
+    }
+    index_close(index);
+}
+
+static enum err open_fails(const char *said)
+{
+    struct sync_index *index = (struct sync_index *)1;
+    struct why why = {""};
+    enum err err = index_open(in_folder("sync.db"), &index, &why);
+    assert_null(index);
+    if (!strstr(why.text, said))
+        fail_msg("%s", why.text);
+    return err;
+}
+
+static void a_database_that_is_not_ours_is_refused(void **unused)
+{
+    (void)unused;
+    index_close(open_index());
+    change_db("PRAGMA user_version = 99");
+    assert_int_equal(open_fails("newer peer"), ERR_TOO_NEW);
+    change_db("PRAGMA user_version = 1; PRAGMA application_id = 5");
+    assert_int_equal(open_fails("is damaged"), ERR_CORRUPT);
+    unlink(in_folder("sync.db-wal"));
+    make_text("sync.db", "this is no database, but it is long enough that somebody might take it for one");
+    assert_int_equal(open_fails("is damaged"), ERR_CORRUPT);
+}
+
+static void a_damaged_row_is_told(void **unused)
+{
+    (void)unused;
+    static const char *const damages[] = {
+        "UPDATE entries SET kind = 7",
+        "UPDATE entries SET version = x''",
+        "UPDATE entries SET version = substr(version, 1, length(version) - 1)",
+        "UPDATE entries SET version = zeroblob(length(version))",
+        "UPDATE entries SET root = x'00'",
+        "UPDATE entries SET root = NULL",
+    };
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        struct sync_index *index = open_index();
+        struct sync_row row;
+        struct sync_page page;
+        put(index, "a", SYNC_FILE, 1, 1);
+        index_close(index);
+        change_db(damages[i]);
+        index = open_index();
+        assert_int_equal(index_get(index, "a", &row), ERR_CORRUPT);
+        assert_int_equal(index_page(index, 0, 10, &page), ERR_CORRUPT);
+        assert_null(page.entries);
+        index_close(index);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_set_up, folder_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(entries_survive_with_all_that_they_bear),
+        TEST(a_new_index_is_another),
+        TEST(an_entry_without_a_version_is_refused),
+        TEST(a_stamp_changes_alone),
+        TEST(children_are_what_lies_in_one_folder),
+        TEST(a_content_is_found_by_all_of_its_files_that_are_there),
+        TEST(totals_are_counted_along),
+        TEST(what_is_rolled_back_was_never_there),
+        TEST(one_failure_takes_all_of_a_transaction_back),
+        TEST(a_kill_leaves_whole_transactions),
+        TEST(pages_lead_through_all_changes_in_their_order),
+        TEST(a_page_fits_into_one_answer),
+        TEST(cursors_are_of_one_peer_and_one_epoch),
+        TEST(cursors_are_not_kept_without_end),
+        TEST(what_others_have_is_pending_once),
+        TEST(what_we_have_or_newer_is_not_pending),
+        TEST(pending_goes_where_a_descendant_comes),
+        TEST(intents_survive_until_they_are_dropped),
+        TEST(trash_is_listed_oldest_first_and_found_by_name_and_content),
+        TEST(no_statement_looks_at_all_rows),
+        TEST(a_database_that_is_not_ours_is_refused),
+        TEST(a_damaged_row_is_told),
+    };
+    return cmocka_run_group_tests_name("sync_index", tests, NULL, NULL);
+}
