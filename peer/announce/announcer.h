@@ -19,8 +19,8 @@ struct announcer_options {
     struct trackers *trackers;
     struct lamport *clock;
     const uint8_t *instance; /* of this start: INSTANCE_SIZE bytes, copied */
-    struct address address; /* what is registered; an unspecified host lets the tracker take the one it sees */
-    struct address *more;   /* further addresses, as of a peer that serves on a wildcard; may be NULL */
+    struct address address;  /* what is registered; an unspecified host lets the tracker take the one it sees */
+    struct address *more;    /* further addresses, as of a peer that serves on a wildcard; may be NULL */
     size_t more_count;
 };
 

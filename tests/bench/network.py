@@ -95,8 +95,9 @@ class Host:
 class Network:
     """A switch, and as many hosts as are added."""
 
-    def __init__(self, congestion=None):
+    def __init__(self, congestion=None, ipv6=False):
         self.congestion = congestion
+        self.ipv6 = ipv6  # alone: hosts have no IPv4 address then
         self.hosts = []
         self._descriptors = []
         self._hub = self._add_namespace()
@@ -106,30 +107,41 @@ class Network:
         namespace = _new_namespace()
         self._descriptors.append(namespace)
         with inside(namespace):
-            _set("ipv6/conf/all/disable_ipv6", "1")
-            _set("ipv6/conf/default/disable_ipv6", "1")
+            for which in ("all", "default"):
+                _set(f"ipv6/conf/{which}/disable_ipv6", "0" if self.ipv6 else "1")
+                _set(f"ipv6/conf/{which}/accept_dad", "0")
             if self.congestion:
                 _set("ipv4/tcp_congestion_control", self.congestion)
         return namespace
 
     def add(self, name, up=None, down=None):
         """`up`, `down`: bits a second that it can send and receive; None: no limit."""
-        number = len(self.hosts) + 1
-        namespace = self._add_namespace()
-        address = f"10.73.{number >> 8}.{number & 255}"
-        port = f"port{number}"
-        where = f"/proc/{os.getpid()}/fd/{namespace}"
-        _run(self._hub, ["ip", "-batch", "-"],
-             f"link add {port} type veth peer name eth0 netns {where}\nlink set {port} master hub up\n")  # fmt: skip
-        _run(namespace, ["ip", "-batch", "-"],
-             f"link set lo up\naddr add {address}/16 dev eth0\nlink set eth0 up\n")  # fmt: skip
+        host = self.add_unplugged(name)
+        port = self.plug(host)
         if up:
-            _limit(namespace, "eth0", up)
+            _limit(host.namespace, "eth0", up)
         if down:
             _limit(self._hub, port, down)
-        host = Host(name, namespace, address)
+        return host
+
+    def add_unplugged(self, name):
+        """A host that has loopback alone, until plug()."""
+        number = len(self.hosts) + 1
+        namespace = self._add_namespace()
+        _run(namespace, ["ip", "-batch", "-"], "link set lo up\n")
+        host = Host(name, namespace, f"fd73::{number:x}" if self.ipv6 else f"10.73.{number >> 8}.{number & 255}")
         self.hosts.append(host)
         return host
+
+    def plug(self, host):
+        """Gives it its interface and address; the name of the switch's port."""
+        port = f"port{self.hosts.index(host) + 1}"
+        where = f"/proc/{os.getpid()}/fd/{host.namespace}"
+        _run(self._hub, ["ip", "-batch", "-"],
+             f"link add {port} type veth peer name eth0 netns {where}\nlink set {port} master hub up\n")  # fmt: skip
+        _run(host.namespace, ["ip", "-batch", "-"],
+             f"addr add {host.address}/{64 if self.ipv6 else 16} dev eth0\nlink set eth0 up\n")  # fmt: skip
+        return port
 
     def close(self):
         while self._descriptors:

@@ -17,23 +17,26 @@
 static uint16_t port;
 static struct lamport *lamport;
 
-struct program {
-    struct lan *lan;
-    uint8_t id;
-    pthread_mutex_t lock; /* guards what follows */
+struct tally {
     unsigned heard, fresh, silent;
     uint8_t last_id;
     struct address last_address;
+};
+
+struct program {
+    struct lan *lan;
+    pthread_mutex_t lock; /* guards what follows */
+    struct tally tally;
 };
 
 static void heard(void *context, const struct sighting *sighting, bool is_new)
 {
     struct program *program = context;
     pthread_mutex_lock(&program->lock);
-    program->heard++;
-    program->fresh += is_new;
-    program->last_id = sighting->id[0];
-    program->last_address = sighting->address;
+    program->tally.heard++;
+    program->tally.fresh += is_new;
+    program->tally.last_id = sighting->id[0];
+    program->tally.last_address = sighting->address;
     pthread_mutex_unlock(&program->lock);
 }
 
@@ -41,8 +44,8 @@ static void silent(void *context, const struct sighting *sighting)
 {
     struct program *program = context;
     pthread_mutex_lock(&program->lock);
-    program->silent++;
-    program->last_id = sighting->id[0];
+    program->tally.silent++;
+    program->tally.last_id = sighting->id[0];
     pthread_mutex_unlock(&program->lock);
 }
 
@@ -51,7 +54,7 @@ static void start(struct program *program, uint8_t id, const char *network, cons
     struct why why = {""};
     struct lan_options options = {
         .role = BEACON_PEER, .id = {id}, .instance = {id}, .port = port, .clock = lamport, .context = program};
-    *program = (struct program){.id = id};
+    *program = (struct program){0};
     pthread_mutex_init(&program->lock, NULL);
     options.heard = heard;
     options.silent = silent;
@@ -67,18 +70,22 @@ static void stop(struct program *program)
     pthread_mutex_destroy(&program->lock);
 }
 
-static unsigned count_of(struct program *program, const unsigned *counter)
+static struct tally tally_of(struct program *program)
 {
     pthread_mutex_lock(&program->lock);
-    unsigned count = *counter;
+    struct tally tally = program->tally;
     pthread_mutex_unlock(&program->lock);
-    return count;
+    return tally;
 }
 
-static void wait_for(struct program *program, const unsigned *counter, unsigned least)
+/* Until it has heard so much. */
+static struct tally wait_for(struct program *program, unsigned heard_least, unsigned fresh_least, unsigned silent_least)
 {
     uint64_t until_ms = timing_now_ms() + DEADLINE_MS;
-    while (count_of(program, counter) < least) {
+    for (;;) {
+        struct tally tally = tally_of(program);
+        if (tally.heard >= heard_least && tally.fresh >= fresh_least && tally.silent >= silent_least)
+            return tally;
         assert_true(timing_now_ms() < until_ms);
         usleep(5000);
     }
@@ -113,16 +120,15 @@ static void two_programs_find_each_other_and_hear_farewells(void **state)
     struct address expected;
     start(&one, 1, "n", "127.0.0.1");
     start(&other, 2, "n", "::1");
-    wait_for(&one, &one.fresh, 1);
-    wait_for(&other, &other.fresh, 1);
-    assert_true(one.last_id == 2 && other.last_id == 1);
+    struct tally by_one = wait_for(&one, 1, 1, 0), by_other = wait_for(&other, 1, 1, 0);
+    assert_true(by_one.last_id == 2 && by_other.last_id == 1);
     assert_true(address_parse_host("::1", 6002, &expected));
-    assert_true(address_equal(&one.last_address, &expected));
+    assert_true(address_equal(&by_one.last_address, &expected));
     assert_true(address_parse_host("127.0.0.1", 6001, &expected));
-    assert_true(address_equal(&other.last_address, &expected));
+    assert_true(address_equal(&by_other.last_address, &expected));
     stop(&other);
-    wait_for(&one, &one.silent, 1);
-    assert_int_equal(one.fresh, 1);
+    by_one = wait_for(&one, 1, 1, 1);
+    assert_int_equal(by_one.fresh, 1);
     /* Packets show a clock, and never move ours. */
     assert_int_equal(lamport_now(lamport), 41);
     stop(&one);
@@ -136,13 +142,12 @@ static void other_networks_are_not_seen(void **state)
     start(&one, 1, "n", "127.0.0.1");
     start(&other, 2, "n", "127.0.0.1");
     /* All have announced themselves twice by then, as the foreign one did. */
-    wait_for(&one, &one.heard, 2);
-    wait_for(&other, &other.fresh, 1);
-    assert_true(one.fresh == 1 && one.last_id == 2 && other.fresh == 1);
+    struct tally by_one = wait_for(&one, 2, 1, 0), by_other = wait_for(&other, 1, 1, 0);
+    assert_true(by_one.fresh == 1 && by_one.last_id == 2 && by_other.fresh == 1);
     stop(&one);
     stop(&other);
     stop(&foreign);
-    assert_int_equal(foreign.heard + foreign.silent, 0);
+    assert_int_equal(foreign.tally.heard + foreign.tally.silent, 0);
 }
 
 static void garbage_is_passed_over(void **state)
@@ -167,9 +172,9 @@ static void garbage_is_passed_over(void **state)
         (void)sendto(fd, bytes, i % sizeof bytes, 0, (struct sockaddr *)&group, sizeof group);
     }
     start(&other, 2, "n", "127.0.0.1");
-    wait_for(&one, &one.fresh, 1);
-    wait_for(&other, &other.fresh, 1);
-    assert_true(one.last_id == 2 && one.fresh == 1);
+    (void)wait_for(&other, 1, 1, 0);
+    struct tally by_one = wait_for(&one, 1, 1, 0);
+    assert_true(by_one.last_id == 2 && by_one.fresh == 1);
     stop(&one);
     stop(&other);
     close(fd);
