@@ -360,10 +360,10 @@ def test_hosts_on_a_switch_find_each_other_the_tracker_and_the_files(
     ]  # fmt: skip
     began = time.monotonic()
     peers.append(start_peer(tracker=[], discover=True, host=wildcard, wrapper=on(late)))
-    peers[1].host = hosts[1].address
     hosts.append(late)
-    for peer, host in zip(peers, hosts, strict=True):
-        peer.url = "http://" + client.host_port(host.address, peer.port)
+    called = [*(host.address for host in hosts[:3]), "::1" if switch.ipv6 else "127.0.0.1"]
+    for peer, address in zip(peers, called, strict=True):
+        peer.url = "http://" + client.host_port(address, peer.port)
     ids = [id_of(peer, host) for peer, host in zip(peers[:3], hosts[:3], strict=True)]
     for number in range(3):
         for own in set(ids) - {ids[number]}:
