@@ -115,7 +115,7 @@ $(out)/unit/%: $(out)/obj/tests/unit/%.o $(out)/libtestable.a
 unit: $(unit_programs)
 
 check: all unit
-	@failed=0; for test in $(unit_programs); do $$test || failed=1; done; exit $$failed
+	@tests/unit/run $(unit_programs)
 
 # libFuzzer needs clang; everything is compiled again with coverage into a folder of its own.
 fuzz:

@@ -1,7 +1,7 @@
 /*
  * HTTP/1.1 requests to trackers and peers: blocking calls for JSON, and many transfers at once for chunks.  Only
- * http_client.c (what both share), http_call.c, http_pool.c and http_events.c know libcurl.  Plain HTTP only; redirects and proxies
- * are off; every answer has a cap and every request a deadline.
+ * http_client.c (what both share), http_call.c, http_pool.c and http_events.c know libcurl.  Plain HTTP only; redirects
+ * and proxies are off; every answer has a cap and every request a deadline.
  */
 #ifndef ENXAME_HTTP_CLIENT_H
 #define ENXAME_HTTP_CLIENT_H
