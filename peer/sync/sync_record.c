@@ -6,6 +6,7 @@
 #include "log.h"
 #include "names.h"
 #include "sync_disk.h"
+#include "sync_large.h"
 #include "sync_queue.h"
 
 #include <errno.h>
@@ -17,8 +18,10 @@
 /* Names found gone that wait for the edits found after them. */
 #define GONE_MAX 10000u
 #define NOTICES_MAX 100u
-/* Files above this are hashed one by one, after the small ones are recorded. */
+/* Files above this are hashed one by one, after the small ones are recorded ... */
 #define LARGE_SIZE ((uint64_t)8 * MIB)
+/* ... and above this left to others, where there are any. */
+#define LEFT_SIZE ((uint64_t)64 * MIB)
 
 /* When a file is looked at again: one that is being written; one that changed under our eyes; after trouble with the index. */
 #define WRITTEN_MS 500u
@@ -45,8 +48,9 @@ struct settled {
 
 struct sync_record {
     struct sync *sync;
-    void (*later)(void *context, const char *name, uint64_t delay_ms);
+    sync_record_later *later;
     void *context;
+    struct sync_large *large; /* may be NULL */
     struct edit edits[EDITS_MAX];
     size_t edit_count;
     struct settled settled[EDITS_MAX];
@@ -57,8 +61,7 @@ struct sync_record {
     unsigned notices;
 };
 
-enum err sync_record_new(struct sync *sync, void (*later)(void *context, const char *name, uint64_t delay_ms),
-                         void *context, struct sync_record **ret)
+enum err sync_record_new(struct sync *sync, sync_record_later *later, void *context, struct sync_record **ret)
 {
     *ret = calloc(1, sizeof **ret);
     if (!*ret)
@@ -72,6 +75,11 @@ enum err sync_record_new(struct sync *sync, void (*later)(void *context, const c
     free(*ret);
     *ret = NULL;
     return ERR_NOMEM;
+}
+
+void sync_record_leave_large(struct sync_record *record, struct sync_large *large)
+{
+    record->large = large;
 }
 
 static void clear_edits(struct sync_record *record)
@@ -210,6 +218,10 @@ static void prepare(struct sync_record *record, struct edit *edit)
         edit->is_known = edit->ready = true;
     }
     edit->err = err;
+    if (!err && !edit->is_known && record->large && stamp.size > LEFT_SIZE) {
+        edit->done = true;
+        sync_large_add(record->large, edit->name);
+    }
 }
 
 static void say_why_not(struct sync_record *record, const struct edit *edit)
@@ -460,14 +472,18 @@ static bool parent_reads(const struct sync *sync, char *const *names, size_t i, 
     return *reads;
 }
 
-static enum err put_deletion(struct sync *sync, const char *name)
+static enum err put_deletion(struct sync_record *record, const char *name)
 {
+    struct sync *sync = record->sync;
     struct sync_row row;
     enum err err = index_get(sync->index, name, &row);
     if (err)
         return err == ERR_NOT_FOUND ? ERR_OK : err;
     bool was_folder = row.entry.kind == SYNC_FOLDER;
-    if (row.entry.kind != SYNC_DELETED && !ignore_matches(sync->ignore, name, was_folder)) {
+    bool waits = record->large && row.entry.content.size > LEFT_SIZE && sync_large_count(record->large) > 0;
+    if (waits)
+        record->later(record->context, name, WRITTEN_MS);
+    if (!waits && row.entry.kind != SYNC_DELETED && !ignore_matches(sync->ignore, name, was_folder)) {
         row.entry.kind = SYNC_DELETED;
         row.entry.executable = false;
         row.entry.mtime_ns = 0;
@@ -500,7 +516,7 @@ static enum err record_gone(struct sync_record *record)
     for (size_t i = 0; i < record->gone_count && !err; i++)
         if (parent_reads(sync, record->gone, i, &reads) &&
             sync_disk_look(sync->folder_fd, record->gone[i], &status) == ERR_NOT_FOUND)
-            err = put_deletion(sync, record->gone[i]);
+            err = put_deletion(record, record->gone[i]);
     uint64_t after = index_sequence(sync->index);
     /* Asked last: all that was missed was missed while the folder was there. */
     if (!err && after != before && !sync_is_at_home(sync))

@@ -8,6 +8,7 @@
 #include "sync_disk.h"
 #include "sync_home.h"
 #include "sync_inotify.h"
+#include "sync_large.h"
 #include "sync_queue.h"
 #include "sync_record.h"
 #include "sync_scan.h"
@@ -51,6 +52,7 @@ struct sync_watch {
     /* its thread's alone */
     struct sync_inotify *inotify; /* NULL: there is none */
     struct sync_record *record;
+    struct sync_large *large;
     struct sync_scan scan;
     bool blind;   /* not all folders are watched */
     bool in_tick; /* names are being looked at in the middle of a scan */
@@ -99,7 +101,7 @@ size_t sync_watch_waiting(struct sync *sync)
     pthread_mutex_lock(&watch->lock);
     size_t count = sync_queue_count(watch->queue) + watch->busy;
     pthread_mutex_unlock(&watch->lock);
-    return count;
+    return count + sync_large_count(watch->large);
 }
 
 void sync_watch_settle(struct sync *sync, uint64_t timeout_ms)
@@ -319,9 +321,13 @@ static bool look_at_all(struct sync_watch *watch)
     watch->scan.entries = 0;
     if (was_lost || was_blind || watch->scan.watched_since_ns == INT64_MAX)
         watch->scan.watched_since_ns = INT64_MAX;
+    /* Before anything of others is put into place all is hashed. */
+    bool looking = sync_current_state(sync) == SYNC_LOOKING;
+    sync_record_leave_large(watch->record, looking ? NULL : watch->large);
     enum err err = sync_scan_folder(&watch->scan, "");
     enum err kept = sync_record_flush(watch->record);
     err = err ? err : kept;
+    sync_record_leave_large(watch->record, watch->large);
     if (watch->blind)
         watch->scan.watched_since_ns = INT64_MAX;
     else if (watch->scan.watched_since_ns == INT64_MAX)
@@ -462,6 +468,9 @@ enum err sync_watch_start(struct sync *sync)
     enum err err = sync_record_new(sync, later, watch, &watch->record);
     if (watch->wake_fd < 0 || !watch->queue || err)
         return ERR_NOMEM;
+    err = sync_large_start(sync, later, watch, &watch->large);
+    if (err)
+        return err;
     (void)sync_inotify_new(&watch->inotify);
     watch->scan = (struct sync_scan){.sync = sync,
                                      .record = watch->record,
@@ -478,7 +487,10 @@ enum err sync_watch_start(struct sync *sync)
 void sync_watch_stop(struct sync *sync)
 {
     struct sync_watch *watch = sync->watch;
-    if (!watch || !watch->runs)
+    if (!watch)
+        return;
+    sync_large_stop(watch->large);
+    if (!watch->runs)
         return;
     wake(watch);
     (void)pthread_join(watch->thread, NULL);
@@ -493,6 +505,7 @@ void sync_watch_free(struct sync_watch *watch)
     if (!watch)
         return;
     sync_inotify_free(watch->inotify);
+    sync_large_free(watch->large);
     sync_record_free(watch->record);
     sync_queue_free(watch->queue);
     if (watch->wake_fd >= 0)

@@ -174,6 +174,19 @@ def test_a_file_that_is_written_waits_until_it_is_closed(synced):
     assert synced.wait_for("long")["long"].size == 22
 
 
+def test_a_large_file_keeps_nobody_waiting_and_is_known_by_its_new_name_before_it_loses_the_old(synced):
+    synced.start().settle()
+    with open(synced.path / "large", "wb") as file:
+        file.truncate(300 << 20)
+    synced.write("small", "x")
+    synced.wait_for("small", "large")
+    (synced.path / "large").rename(synced.path / "moved")
+    synced.wait_for("moved", gone=["large"])
+    known = synced.everything()
+    assert known["moved"].size == 300 << 20 and known["moved"].sequence < known["large"].sequence
+    synced.say("sync wait 60")
+
+
 # ---- what is not synced ----
 
 
