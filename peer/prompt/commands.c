@@ -48,9 +48,9 @@ static const struct command {
     {"unshare", NULL, "NAME|#", "stop sharing a file", 1, 1, command_unshare, false, COMPLETES_SHARED},
     {"stats", NULL, "[FILE.csv]", "how long downloads took, by size, holders and chunk size", 0, 1, command_stats,
      false, COMPLETES_PATHS},
-    {"sync", NULL, "[wait [SECONDS]|pause|resume|trash [NAME]]",
-     "the folder that is kept the same: how it is; wait until nothing is behind; what was deleted", 0, 2, command_sync,
-     false, COMPLETES_SYNC},
+    {"sync", NULL, "[wait [SECONDS]|pause|resume|trash [NAME]|restore NAME|#]",
+     "the folder that is kept the same: how it is; wait until nothing is behind; what was deleted, and back with it", 0,
+     2, command_sync, false, COMPLETES_SYNC},
     {"verify", NULL, "[NAME|#|PATTERN]", "hash again what is shared, and repair what is damaged", 0, 1, command_verify,
      false, COMPLETES_SHARED},
     {"neighbours", NULL, "", "the other peers that this one knows, without any tracker", 0, 0, command_neighbours, true,
@@ -288,7 +288,7 @@ static void offer_paths(struct session *session, struct candidates *candidates)
 
 static void offer_sync(struct session *session, const struct words *before, struct candidates *candidates)
 {
-    static const char *const verbs[] = {"wait", "pause", "resume", "trash"};
+    static const char *const verbs[] = {"wait", "pause", "resume", "trash", "restore"};
     bool names =
         before->count == 2 && (strcmp(before->items[1], "trash") == 0 || strcmp(before->items[1], "restore") == 0);
     struct sync_trash *trash = NULL;

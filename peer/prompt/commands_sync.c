@@ -112,6 +112,35 @@ static bool show_trash(struct session *session, const char *name)
     return command_fail(session, "the trash cannot be listed: %s", err_name(err));
 }
 
+/* "#12", or "12" where nothing in the trash is called so. */
+static bool means_number(struct session *session, const char *word, uint64_t *ret)
+{
+    struct sync_trash *trash = NULL;
+    size_t count = 0;
+    if (!units_parse_number(word + (word[0] == '#'), 1, JSON_INTEGER_MAX, ret))
+        return false;
+    if (word[0] != '#' && sync_list_trash(session->sync, word, 0, 1, &trash, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        sync_trash_free(&trash[i]);
+    free(trash);
+    return count == 0;
+}
+
+static bool restore(struct session *session, const char *word)
+{
+    struct why why = {""};
+    uint64_t number = 0;
+    char *name = NULL, shown[NAME_SIZE_MAX + 1];
+    bool numbered = means_number(session, word, &number);
+    if (sync_restore(session->sync, numbered ? NULL : word, number, &name, &why))
+        return command_fail(session, "%s", why.text);
+    names_printable(name, shown, sizeof shown);
+    terminal_print(session->terminal, "%s is back\n", shown);
+    free(name);
+    return true;
+}
+
 bool command_sync(struct session *session, char *const *words, size_t count)
 {
     const char *verb = count > 1 ? words[1] : "", *argument = count > 2 ? words[2] : NULL;
@@ -123,9 +152,11 @@ bool command_sync(struct session *session, char *const *words, size_t count)
         return wait_until_current(session, argument);
     if (strcmp(verb, "trash") == 0)
         return show_trash(session, argument);
+    if (strcmp(verb, "restore") == 0 && argument)
+        return restore(session, argument);
     bool pauses = strcmp(verb, "pause") == 0;
     if (argument || (!pauses && strcmp(verb, "resume") != 0))
-        return command_fail(session, "usage: sync [wait [SECONDS]|pause|resume|trash [NAME]]");
+        return command_fail(session, "usage: sync [wait [SECONDS]|pause|resume|trash [NAME]|restore NAME|#]");
     sync_pause(session->sync, pauses);
     return true;
 }
