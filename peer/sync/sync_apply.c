@@ -29,6 +29,7 @@ struct sync_apply {
     size_t held, ready;
     uint64_t at;          /* numbers up to this one were looked at in this pass */
     bool at_end;          /* of what is pending */
+    bool was_ended;       /* this pass */
     size_t left;          /* in this pass: left for the next one */
     bool progress;        /* something was put into place in this pass */
     bool hurry;           /* something new was left */
@@ -319,10 +320,12 @@ static void end_pass(struct sync_apply *apply, uint64_t now_ms)
                       : apply->again_ms < AGAIN_MAX_MS / 2    ? 2 * apply->again_ms
                                                               : AGAIN_MAX_MS;
     apply->again_at_ms = now_ms + apply->again_ms;
+    apply->was_ended = true;
 }
 
 static void begin_pass(struct sync_apply *apply)
 {
+    apply->was_ended = false;
     apply->at = 0;
     apply->at_end = false;
     apply->left = 0;
@@ -399,7 +402,6 @@ static void check_held(struct sync_apply *apply, uint64_t now_ms)
 static void step(struct sync_apply *apply)
 {
     uint64_t now_ms = timing_now_ms();
-    bool was_at_end = apply->at_end;
     check_held(apply, now_ms);
     if (apply->at_end && ((apply->left > 0 && now_ms >= apply->again_at_ms) || patterns_changed(apply)))
         begin_pass(apply);
@@ -408,7 +410,7 @@ static void step(struct sync_apply *apply)
     take_got(apply);
     if (apply->ready > 0)
         put_ready(apply);
-    if (apply->at_end && !was_at_end)
+    if (apply->at_end && !apply->was_ended)
         end_pass(apply, timing_now_ms());
     look_around(apply, timing_now_ms());
     clean(apply);
