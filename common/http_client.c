@@ -48,12 +48,15 @@ static void take_header(struct http_exchange *exchange, const char *name, const 
         if (http_text_number(value, &number))
             exchange->retry_after_s = number;
     } else if (strcasecmp(name, "Lamport-Clock") == 0 && exchange->clock != NULL) {
-        const char *host = NULL;
+        struct lamport_message message = {.status = exchange->status};
 
-        (void)curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &host);
         if (!lamport_parse(value, &exchange->sender_clock))
             exchange->sender_clock = 0;
-        lamport_receive_text(exchange->clock, value, host == NULL ? "somebody" : host);
+        if (lamport_is_watched(exchange->clock)) {
+            (void)curl_easy_getinfo(exchange->easy, CURLINFO_EFFECTIVE_METHOD, &message.method);
+            (void)curl_easy_getinfo(exchange->easy, CURLINFO_EFFECTIVE_URL, &message.target);
+        }
+        lamport_take(exchange->clock, value, &message);
     }
 }
 
@@ -111,7 +114,10 @@ static bool set_up_headers(struct http_exchange *exchange, const struct http_set
     char clock[24];
 
     if (exchange->clock != NULL) {
-        (void)snprintf(clock, sizeof clock, "%llu", (unsigned long long)lamport_tick(exchange->clock));
+        const char *method = setup->method != NULL ? setup->method : setup->body != NULL ? "POST" : "GET";
+        const struct lamport_message message = {.method = method, .target = setup->url};
+
+        (void)snprintf(clock, sizeof clock, "%llu", (unsigned long long)lamport_send(exchange->clock, &message));
         if (!add_header(exchange, "Lamport-Clock", clock))
             return false;
     }

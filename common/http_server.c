@@ -217,16 +217,23 @@ static bool check_body(struct http_request *request)
     return length <= (uint64_t)maximum + REFUSED_BODY_MAX;
 }
 
+static struct lamport_message message_of(const struct http_request *request, int status)
+{
+    struct lamport_message message = {.status = status, .peer = &request->source};
+
+    if (request->route != NULL) {
+        message.method = request->route->method;
+        message.target = request->route->path;
+    }
+    return message;
+}
+
 static void merge_clock(struct http_request *request)
 {
-    struct lamport *clock = request->server->options.clock;
-    const char *text = http_request_header(request, "Lamport-Clock");
-    char host[ADDRESS_TEXT_SIZE];
+    const struct lamport_message message = message_of(request, 0);
 
-    if (clock == NULL || text == NULL)
-        return;
-    address_format_host(&request->source, host);
-    lamport_receive_text(clock, text, host);
+    if (request->server->options.clock != NULL)
+        lamport_take(request->server->options.clock, http_request_header(request, "Lamport-Clock"), &message);
 }
 
 static enum MHD_Result queue(struct http_request *request);
@@ -346,7 +353,9 @@ static enum MHD_Result queue(struct http_request *request)
     if (request->response == NULL)
         return MHD_NO; /* no memory even for an error page */
     if (server->options.clock != NULL) {
-        (void)snprintf(clock, sizeof clock, "%llu", (unsigned long long)lamport_tick(server->options.clock));
+        const struct lamport_message message = message_of(request, request->status);
+
+        (void)snprintf(clock, sizeof clock, "%llu", (unsigned long long)lamport_send(server->options.clock, &message));
         (void)MHD_add_response_header(request->response, "Lamport-Clock", clock);
     }
     for (size_t i = 0; i < request->header_count; i++)

@@ -127,6 +127,14 @@ static enum err open_terminal(struct peer *peer)
     return err;
 }
 
+static enum err keep_clock(void *context, uint64_t value)
+{
+    enum err err = state_save_clock(context, value);
+    if (err)
+        log_debug("the clock could not be saved: %s", err_name(err));
+    return err;
+}
+
 static enum err open_state(struct session *session, struct why *why)
 {
     const struct arguments *arguments = session->arguments;
@@ -138,6 +146,9 @@ static enum err open_state(struct session *session, struct why *why)
     session->clock = lamport_new(state_clock(session->state));
     if (!session->clock)
         return ERR_NOMEM;
+    lamport_set_keep(session->clock, keep_clock, session->state);
+    if (arguments->verbose)
+        lamport_watch(session->clock, lamport_log, NULL);
     return library_new(session->state, &session->library);
 }
 
@@ -262,6 +273,7 @@ static enum err open_jobs(struct peer *peer)
     struct jobs_options options = {.state = session->state,
                                    .library = session->library,
                                    .trackers = session->trackers,
+                                   .neighbours = session->neighbours,
                                    .clock = session->clock,
                                    .downloads = session->downloads,
                                    .rate = session->down,

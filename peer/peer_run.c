@@ -7,8 +7,8 @@
 #include "names.h"
 #include "timing.h"
 
-/* A daemon that is killed forgets no more of its clock than this. */
-#define CLOCK_PERIOD_MS 60000u
+/* It is woken at once; this only is how long a lost wakeup would last. */
+#define LOOK_MS 60000u
 
 static void share_arguments(struct session *session, bool *failed)
 {
@@ -31,10 +31,8 @@ static void say_where(struct session *session, char ret_id[static 9], char *ret_
 static void wait_for_stop(struct peer *peer)
 {
     pthread_mutex_lock(&peer->lock);
-    while (atomic_load(&peer->stop_signal) == 0) {
-        (void)timing_wait(&peer->stopped, &peer->lock, CLOCK_PERIOD_MS);
-        (void)state_save_clock(peer->own.state, lamport_now(peer->own.clock));
-    }
+    while (atomic_load(&peer->stop_signal) == 0)
+        (void)timing_wait(&peer->stopped, &peer->lock, LOOK_MS);
     pthread_mutex_unlock(&peer->lock);
 }
 

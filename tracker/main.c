@@ -112,7 +112,10 @@ int main(int argc, char **argv)
         fail(why.text);
     else {
         tracker.clock = lamport_new(store_clock(tracker.store));
-        store_keep_clock(tracker.store, tracker.clock);
+        if (tracker.clock)
+            store_keep_clock(tracker.store, tracker.clock);
+        if (tracker.clock && options.verbose)
+            lamport_watch(tracker.clock, lamport_log, NULL);
         if (!tracker.clock || writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
             fail("out of memory or threads");
         else

@@ -37,7 +37,7 @@ struct store_options {
 enum err store_open(const struct store_options *options, struct store **ret, struct why *why);
 /*
  * The Lamport clock lives on in the store: store_clock() is what an earlier start left, and from store_keep_clock() on
- * (before the first write; `clock` outlives the store) each batch that writes, and the close, keep its value.
+ * (before any other thread has the clock, which outlives the store) it shows nothing that a later start would not go beyond.
  */
 uint64_t store_clock(const struct store *store);
 /* Which tracker this is: HASH_SIZE random bytes, made with the store, that are the same after each start. */

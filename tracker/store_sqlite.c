@@ -57,19 +57,19 @@ const uint8_t *store_id(const struct store *store)
     return store->id;
 }
 
+static enum err write_clock(void *context, uint64_t value)
+{
+    struct store *store = context;
+    struct query query = store_sqlite_query(&store->keeper, SQL_CLOCK_SET);
+    query_number(&query, 1, (int64_t)value);
+    query_next(&query);
+    return query_end(&query);
+}
+
 void store_keep_clock(struct store *store, struct lamport *clock)
 {
     store->clock = clock;
-}
-
-enum err store_sqlite_write_clock(struct store *store)
-{
-    if (!store->clock)
-        return ERR_OK;
-    struct query query = store_sqlite_query(&store->writer, SQL_CLOCK_SET);
-    query_number(&query, 1, (int64_t)lamport_now(store->clock));
-    query_next(&query);
-    return query_end(&query);
+    lamport_set_keep(clock, write_clock, store);
 }
 
 static enum err read_clock(struct store *store)
@@ -257,6 +257,19 @@ static enum err open_readers(struct store *store, unsigned count, const char *pa
     return ERR_OK;
 }
 
+/* The clock is written when it must, not when the writer's batch comes to an end. */
+static enum err open_keeper(struct store *store, const char *path, struct why *why)
+{
+    int code = connection_open(&store->keeper, path, SQLITE_OPEN_READWRITE);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(store->keeper.db, "PRAGMA synchronous = FULL; PRAGMA cache_size = -64", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = connection_prepare(&store->keeper, SQL_CLOCK_SET, SQL_CLOCK_SET + 1);
+    return code == SQLITE_OK
+               ? ERR_OK
+               : why_set(why, database_error(code), "cannot open the database %s: %s", path, sqlite3_errstr(code));
+}
+
 /* SQLite takes some names (":memory:", "") for something else than files. */
 static enum err plain_path(const char *location, char **ret, struct why *why)
 {
@@ -288,6 +301,8 @@ enum err store_open(const struct store_options *options, struct store **ret, str
         err = open_writer(store, path, why);
     if (err == ERR_OK)
         err = open_readers(store, options->readers, path, why);
+    if (err == ERR_OK)
+        err = open_keeper(store, path, why);
     free(path);
     if (err != ERR_OK) {
         store_close(store);
@@ -304,7 +319,9 @@ void store_close(struct store *store)
     for (unsigned i = 0; i < store->reader_count; i++)
         connection_close(&store->readers[i]);
     free(store->readers);
-    store_sqlite_write_clock(store);
+    if (store->clock)
+        (void)write_clock(store, lamport_now(store->clock));
+    connection_close(&store->keeper);
     /* The last connection to close moves the log into the database and removes it. */
     connection_close(&store->writer);
     free(store->changes);

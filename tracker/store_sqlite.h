@@ -77,10 +77,10 @@ struct index_change {
 struct store {
     uint64_t expire_ms;
     int lock_fd;
-    struct connection writer;
-    struct lamport *clock; /* NULL: none to keep */
-    uint64_t first_clock;  /* what the last start left */
-    uint8_t id[HASH_SIZE]; /* of this tracker */
+    struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
+    struct lamport *clock;            /* NULL: none to keep */
+    uint64_t first_clock;             /* what the last start left */
+    uint8_t id[HASH_SIZE];            /* of this tracker */
     struct index_change *changes;
     size_t change_count, change_capacity;
 
@@ -138,9 +138,6 @@ int64_t store_sqlite_now(struct store *store);
 int64_t store_sqlite_lapsed(struct store *store);
 /* What became of a batch: the clock stands still from the first failure to the next success. */
 void store_sqlite_written(struct store *store, bool ok);
-
-/* Writes the Lamport clock's value down. */
-enum err store_sqlite_write_clock(struct store *store);
 
 struct connection *store_sqlite_borrow(struct store *store);
 void store_sqlite_return(struct store *store, struct connection *reader);

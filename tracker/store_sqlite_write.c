@@ -342,8 +342,6 @@ enum err store_apply(struct store *store, struct store_write *const *writes, siz
     }
     if (err == ERR_OK)
         err = store_sqlite_index_flush(store);
-    if (err == ERR_OK && sqlite3_total_changes64(store->writer.db) != before)
-        err = store_sqlite_write_clock(store);
     if (err == ERR_OK)
         err = store_sqlite_run(&store->writer, SQL_COMMIT);
     if (err != ERR_OK) {

@@ -86,8 +86,11 @@ static enum err take_file(void *context, const struct enquiry_source *source, co
 {
     struct many *many = context;
     bool is_first = !many->job;
-    (void)source;
-    enum err err = take(many, file, why);
+    struct file_record record = *file;
+    /* Others may have it, too, and should be asked for. */
+    if (!source->is_tracker)
+        record.holders = neighbours_count_online(many->session->neighbours);
+    enum err err = take(many, &record, why);
     if (is_first && many->job)
         watcher_kick(many->session->watcher);
     return err ? err : many->is_name ? ERR_EXISTS : ERR_OK;

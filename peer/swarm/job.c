@@ -1,4 +1,5 @@
 /* One job: what it is made of, and its manager. */
+#include "enquiry.h"
 #include "files.h"
 #include "job_internal.h"
 #include "limits.h"
@@ -137,10 +138,10 @@ static void tear_down(struct job *job)
     large_free(job->large);
     job->large = NULL;
     pthread_mutex_lock(&job->lock);
-    struct tracker_client *client = job->client;
-    job->client = NULL;
+    struct enquiry *enquiry = job->enquiry;
+    job->enquiry = NULL;
     pthread_mutex_unlock(&job->lock);
-    tracker_client_free(client);
+    enquiry_free(enquiry);
     if (job->root_fd >= 0)
         (void)close(job->root_fd);
     job->root_fd = -1;
@@ -192,8 +193,8 @@ void job_stop(struct job *job, bool cancelled)
     pthread_mutex_lock(&job->lock);
     job->cancelled = job->cancelled || cancelled;
     atomic_store(&job->stop, true);
-    if (job->client)
-        tracker_client_cancel(job->client);
+    if (job->enquiry)
+        enquiry_cancel(job->enquiry);
     wake(job);
     pthread_mutex_unlock(&job->lock);
 }
@@ -256,8 +257,11 @@ static enum err start(struct job *job, const char *title, const char *folder, st
     const struct jobs_options *options = job->options;
     job->title = strdup(title);
     job->large = large_new(job);
-    job->client = tracker_client_new(options->trackers, options->clock, state_identity(options->state));
-    enum err err = !job->title || !job->large || !job->client ? ERR_NOMEM : job_files_init(&job->files);
+    struct enquiry_options sources = {
+        .neighbours = options->neighbours, .trackers = options->trackers, .clock = options->clock};
+    enum err err = enquiry_new(&sources, &job->enquiry);
+    if (!err)
+        err = !job->title || !job->large ? ERR_NOMEM : job_files_init(&job->files);
     if (err)
         return why_set(why, err, "%s", err_name(err));
     err = open_root(job, folder, why);

@@ -1,5 +1,5 @@
 /*
- * What the files of a job's engine share: jobs.c (the list), job.c (one of them), job_report.c, job_prepare.c (what is there already, who holds what),
+ * What the files of a job's engine share: jobs.c (the list), job.c (one of them), job_report.c, job_prepare.c (what is there already), job_holders.c (who holds what),
  * job_fetch.c (batches on the wire), job_land.c (to the disk, and to their names), job_large.c (ordinary downloads).  For
  * nobody else.
  *
@@ -22,7 +22,7 @@
 struct fetcher;
 struct lander;
 struct large;
-struct tracker_client;
+struct enquiry;
 
 /* A small file that is to be fetched, and who may have it. */
 #define WANT_SOURCES 4u
@@ -47,10 +47,10 @@ struct job {
     char *title;
     char *root; /* absolute: the folder that names are opened below */
     int root_fd;
-    char *below;                   /* between `root` and each name, with its '/'; "" where there is nothing */
-    bool elsewhere;                /* `root` is not DIR */
-    bool knows_shares;             /* what is shared here under its very name need not be fetched */
-    struct tracker_client *client; /* the manager's */
+    char *below;             /* between `root` and each name, with its '/'; "" where there is nothing */
+    bool elsewhere;          /* `root` is not DIR */
+    bool knows_shares;       /* what is shared here under its very name need not be fetched */
+    struct enquiry *enquiry; /* the manager's */
     struct fetcher *fetcher;
     struct lander *lander;
     struct large *large; /* the manager's own */
@@ -122,6 +122,17 @@ void job_wake(struct job *job);
 
 /* Looks at the next files, and asks the tracker for those without a holder; true where it did something. */
 bool job_prepare(struct job *job, uint64_t now_ms);
+
+/* ---- job_holders.c ---- */
+
+/*
+ * Asks the tracker and the neighbours who holds these contents (at most ITEMS_MAX).  *ret has an item for each, without holders
+ * where nobody has it; only the first *ret_settled, at least one, count, as the tracker did not come to the others.  Errors
+ * where nobody answered; `why` also tells of a tracker that did not, where neighbours did.  On the manager's thread.
+ */
+enum err job_ask_holders(struct job *job, const struct content *contents, size_t count, struct content_holders **ret,
+                         size_t *ret_settled, struct why *why);
+void job_free_holders(struct content_holders *holders, size_t count);
 
 /* ---- job_fetch.c ---- */
 

@@ -246,57 +246,46 @@ static bool set_sources(struct job *job, struct want *want, const struct content
     return want->count > 0;
 }
 
-/* What is asked of the tracker for a list of wants. */
+/* What is asked of others for a list of wants. */
 struct question {
     struct job *job;
     struct want *found, **found_last, *orphans;
     size_t holders, contents; /* in all answers */
 };
 
-static void answer_wants(struct question *question, struct want **list, size_t asked,
-                         const struct holders_answer *answer)
+/* Takes the first want of the list: found where somebody can be asked for it, else an orphan. */
+static void settle_want(struct question *question, struct want **list, const struct content_holders *holders)
 {
-    for (size_t i = 0, taken = 0; i < answer->count && taken < asked; taken++) {
-        struct want *want = *list;
-        *list = want->next;
-        const struct content *content = &job_files_get(&question->job->files, want->file)->content;
-        bool is_next = content_equal(content, &answer->items[i].content);
-        if (is_next && set_sources(question->job, want, &answer->items[i])) {
-            want->next = NULL;
-            *question->found_last = want;
-            question->found_last = &want->next;
-        } else {
-            push(&question->orphans, want);
-        }
-        if (is_next) {
-            question->contents++;
-            question->holders +=
-                answer->items[i].holders_total < WANT_SOURCES ? answer->items[i].holders_total : WANT_SOURCES;
-            i++;
-        }
+    struct want *want = *list;
+    *list = want->next;
+    if (holders->holder_count == 0 || !set_sources(question->job, want, holders)) {
+        push(&question->orphans, want);
+    } else {
+        want->next = NULL;
+        *question->found_last = want;
+        question->found_last = &want->next;
     }
+    if (holders->holders_total == 0)
+        return;
+    question->contents++;
+    question->holders += holders->holders_total < WANT_SOURCES ? holders->holders_total : WANT_SOURCES;
 }
 
 /* Asks for the first `most` wants of the list; they are found, or orphans, or, where the answer was full, still there. */
 static enum err ask_some(struct question *question, struct want **list, size_t most, struct why *why)
 {
     struct content *contents = calloc(most, sizeof *contents);
-    struct holders_answer answer = {0};
-    size_t count = 0;
+    struct content_holders *holders = NULL;
+    size_t count = 0, settled = 0;
     if (!contents)
         return why_set(why, ERR_NOMEM, "out of memory");
     for (const struct want *want = *list; want && count < most; want = want->next)
         contents[count++] = job_files_get(&question->job->files, want->file)->content;
-    enum err err = tracker_holders_of_many(question->job->client, contents, count, &answer, why);
+    enum err err = job_ask_holders(question->job, contents, count, &holders, &settled, why);
+    for (size_t i = 0; !err && i < settled; i++)
+        settle_want(question, list, &holders[i]);
     if (!err)
-        answer_wants(question, list, count, &answer);
-    /* Nobody has any of these. */
-    for (size_t i = 0; !err && answer.count == 0 && i < count; i++) {
-        struct want *want = *list;
-        *list = want->next;
-        push(&question->orphans, want);
-    }
-    holders_answer_free(&answer);
+        job_free_holders(holders, count);
     free(contents);
     return err;
 }
@@ -341,7 +330,8 @@ static void ask(struct job *job, struct want *wants, bool again)
     if (err && err != ERR_CANCELLED)
         job->trouble = why;
     else if (question.orphans)
-        (void)why_set(&job->trouble, ERR_OK, "the tracker knows no holder that can be asked");
+        (void)why_set(&job->trouble, ERR_OK, "%s",
+                      why.text[0] ? why.text : "neither the tracker nor a neighbour knows a holder that can be asked");
     while (question.orphans) {
         struct want *next = question.orphans->next;
         push(&job->orphans, question.orphans);

@@ -24,7 +24,8 @@ struct job;
 struct jobs_options {
     struct state *state;
     struct library *library;
-    struct trackers *trackers;
+    struct trackers *trackers;     /* who is asked for holders; may be NULL, as may: */
+    struct neighbours *neighbours; /* besides */
     struct lamport *clock;
     struct downloads *downloads;
     struct address self; /* never asked; compared together with the own id */

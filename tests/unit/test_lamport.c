@@ -71,24 +71,95 @@ static void *tick_often(void *clock)
 static void keep_line(void *context, enum log_level level, const char *line)
 {
     (void)level;
-    (*(unsigned *)context)++;
-    assert_non_null(strstr(line, "192.0.2.1"));
+    snprintf(context, 200, "%s", line);
 }
 
-static void what_is_ignored_is_logged(void **state)
+static void each_message_is_logged_with_the_clock_around_it(void **state)
 {
     (void)state;
-    unsigned lines = 0;
+    char line[200] = "";
+    struct address peer;
+    assert_true(address_parse_host("192.0.2.1", 6001, &peer));
+    const struct lamport_message sent = {.method = "GET", .target = "http://192.0.2.7:5000/v1/files?q=x"};
+    const struct lamport_message answer = {
+        .method = "GET", .target = "http://192.0.2.7:5000/v1/files?q=x", .status = 200};
+    const struct lamport_message asked = {.method = "POST", .target = "/v1/hello", .peer = &peer};
     struct lamport *clock = lamport_new(5);
-    log_setup(LOG_DEBUG, LOG_TEXT, keep_line, &lines);
-    lamport_receive_text(clock, "10", "192.0.2.1");
-    assert_true(lamport_now(clock) == 11 && lines == 0);
-    lamport_receive_text(clock, "1e3", "192.0.2.1");
-    lamport_receive_text(clock, "9007199254740991", "192.0.2.1");
-    lamport_receive_text(clock, "", "192.0.2.1");
-    assert_true(lamport_now(clock) == 11 && lines == 3);
+    lamport_watch(clock, lamport_log, NULL);
+    log_setup(LOG_DEBUG, LOG_TEXT, keep_line, line);
+    assert_true(lamport_is_watched(clock));
+    assert_int_equal(lamport_send(clock, &sent), 6);
+    assert_non_null(strstr(line, "clock 5 -> 6: sent GET /v1/files?q=x to 192.0.2.7:5000"));
+    lamport_take(clock, "41", &answer);
+    assert_non_null(strstr(line, "clock 6 -> 42: received 200 to GET /v1/files?q=x from 192.0.2.7:5000, sent at 41"));
+    lamport_take(clock, "50", &asked);
+    assert_non_null(strstr(line, "clock 42 -> 51: received POST /v1/hello from 192.0.2.1, sent at 50"));
     log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
     lamport_free(clock);
+}
+
+static void what_is_malformed_or_not_believable_is_ignored(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"1e3", "9007199254740991", "", "-1"};
+    char line[200];
+    const struct lamport_message message = {.method = "GET", .target = "/"};
+    struct lamport *clock = lamport_new(5);
+    lamport_watch(clock, lamport_log, NULL);
+    log_setup(LOG_DEBUG, LOG_TEXT, keep_line, line);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        line[0] = '\0';
+        lamport_take(clock, bad[i], &message);
+        assert_non_null(strstr(line, "clock 5 -> 5: received GET / from , whose clock is ignored"));
+    }
+    lamport_take(clock, NULL, &message); /* an old client */
+    assert_true(lamport_now(clock) == 5);
+    log_setup(LOG_INFO, LOG_TEXT, NULL, NULL);
+    lamport_free(clock);
+}
+
+/* ---- over restarts ---- */
+
+struct kept {
+    struct lamport *clock;
+    uint64_t value;
+    unsigned times;
+    enum err err;
+};
+
+static enum err keep(void *context, uint64_t value)
+{
+    struct kept *kept = context;
+    assert_true(value > lamport_now(kept->clock)); /* which may be asked */
+    assert_true(value > kept->value);
+    kept->value = value;
+    kept->times++;
+    return kept->err;
+}
+
+static void no_value_is_shown_before_the_next_start_would_be_above_it(void **state)
+{
+    (void)state;
+    struct kept kept = {.clock = lamport_new(7), .value = 7};
+    uint64_t now;
+    lamport_set_keep(kept.clock, keep, &kept);
+    for (unsigned i = 0; i < 100000; i++)
+        assert_true(lamport_tick(kept.clock) <= kept.value);
+    assert_true(kept.times >= 2 && kept.times < 20); /* in steps that grow */
+    assert_int_equal(lamport_receive(kept.clock, UINT64_C(1) << 30, &now), ERR_OK);
+    assert_true(now == (UINT64_C(1) << 30) + 1 && kept.value >= now);
+    assert_true(lamport_reserved(kept.clock) == kept.value);
+    lamport_free(kept.clock);
+}
+
+static void a_full_disk_does_not_stop_the_clock(void **state)
+{
+    (void)state;
+    struct kept kept = {.clock = lamport_new(7), .err = ERR_NOSPACE};
+    lamport_set_keep(kept.clock, keep, &kept);
+    assert_true(lamport_tick(kept.clock) == 8);
+    assert_true(lamport_tick(kept.clock) == 9);
+    lamport_free(kept.clock);
 }
 
 static void threads_lose_no_tick(void **state)
@@ -111,7 +182,10 @@ int main(void)
         cmocka_unit_test(receiving_goes_above_both_clocks),
         cmocka_unit_test(a_value_too_far_ahead_changes_nothing),
         cmocka_unit_test(headers_are_decimal_numbers_in_range),
-        cmocka_unit_test(what_is_ignored_is_logged),
+        cmocka_unit_test(each_message_is_logged_with_the_clock_around_it),
+        cmocka_unit_test(what_is_malformed_or_not_believable_is_ignored),
+        cmocka_unit_test(no_value_is_shown_before_the_next_start_would_be_above_it),
+        cmocka_unit_test(a_full_disk_does_not_stop_the_clock),
         cmocka_unit_test(threads_lose_no_tick),
     };
     return cmocka_run_group_tests_name("lamport", tests, NULL, NULL);
