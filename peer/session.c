@@ -15,8 +15,10 @@ void session_attach(const struct session *session, struct session *ret)
 
 enum err session_open_calls(struct session *session)
 {
-    struct enquiry_options options = {
-        .neighbours = session->neighbours, .trackers = session->trackers, .clock = session->clock};
+    struct enquiry_options options = {.neighbours = session->neighbours,
+                                      .trackers = session->trackers,
+                                      .identity = state_identity(session->state),
+                                      .clock = session->clock};
     session->client = tracker_client_new(session->trackers, session->clock, state_identity(session->state));
     return session->client ? enquiry_new(&options, &session->enquiry) : ERR_NOMEM;
 }

@@ -316,15 +316,6 @@ enum err tracker_peers(struct tracker_client *client, const char *after, size_t 
     return err;
 }
 
-enum err tracker_search(struct tracker_client *client, const char *pattern, const char *after, size_t limit,
-                        struct file_list *ret, struct why *why)
-{
-    struct http_answer answer = {0};
-    memset(ret, 0, sizeof *ret);
-    enum err err = get_list(client, list_path("/v1/files", limit, "q", pattern, after), &answer, why);
-    return err ? err : parsed(&answer, file_list_parse(answer.body, answer.length, ret, why), why);
-}
-
 /* A tracker elsewhere cannot aim us at this machine's own services, or at a link that it is not on. */
 static void check_holders(const struct tracker_client *client, struct content_holders *holders,
                           const struct address *tracker)
@@ -356,27 +347,5 @@ enum err tracker_holders(struct tracker_client *client, const uint8_t root[stati
     err = parsed(&answer, content_holders_parse(answer.body, answer.length, ret, why), why);
     if (!err)
         check_holders(client, ret, &tracker);
-    return err;
-}
-
-enum err tracker_holders_of_many(struct tracker_client *client, const struct content *contents, size_t count,
-                                 struct holders_answer *ret, struct why *why)
-{
-    /* The list is only read. */
-    const struct contents_request request = {.items = (struct content *)(uintptr_t)contents, .count = count};
-    struct http_answer answer = {0};
-    memset(ret, 0, sizeof *ret);
-    char *body = contents_request_format(&request);
-    if (!body)
-        return why_set(why, ERR_NOMEM, "out of memory");
-    const struct question question = {.method = "POST", .path = "/v1/holders", .body = body};
-    enum err err = call_any(client, &question, &answer, why);
-    free(body);
-    if (err)
-        return err;
-    struct address tracker = answer.from;
-    err = parsed(&answer, holders_answer_parse(answer.body, answer.length, ret, why), why);
-    for (size_t i = 0; !err && i < ret->count; i++)
-        check_holders(client, &ret->items[i], &tracker);
     return err;
 }

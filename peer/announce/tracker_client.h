@@ -39,20 +39,10 @@ enum err tracker_unregister(struct tracker_client *client, struct why *why);
 /* `after` NULL: the first page. */
 enum err tracker_peers(struct tracker_client *client, const char *after, size_t limit, struct peer_list *ret,
                        struct why *why);
-/* `pattern` NULL or "": everything. */
-enum err tracker_search(struct tracker_client *client, const char *pattern, const char *after, size_t limit,
-                        struct file_list *ret, struct why *why);
 /*
  * `size` NULL: the size with the most holders.  Holders whose address is not to be believed from where the tracker is
  * (address_believable()) are left out.
  */
 enum err tracker_holders(struct tracker_client *client, const uint8_t root[static HASH_SIZE], const uint64_t *size,
                          size_t limit, struct content_holders *ret, struct why *why);
-/*
- * The holders of at most ITEMS_MAX contents, in the order asked; those that nobody holds are left out, and where the answer
- * is full the last ones are, too: whoever wants all asks again for those behind the last one answered.
- */
-enum err tracker_holders_of_many(struct tracker_client *client, const struct content *contents, size_t count,
-                                 struct holders_answer *ret, struct why *why);
-
 #endif

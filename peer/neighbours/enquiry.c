@@ -136,12 +136,15 @@ size_t enquiry_open(const struct enquiry *enquiry)
 /* ---- answers ---- */
 
 /* A neighbour speaks for itself alone, and nobody but a tracker here or there can aim us at this machine's own services. */
-static void trim_holders(const struct call *call, const struct address *from, struct content_holders *holders)
+static void trim_holders(const struct call *call, const struct address *from, const uint8_t *known_as,
+                         struct content_holders *holders)
 {
     const struct neighbour *neighbour = &call->source.neighbour;
     size_t kept = 0;
     for (size_t i = 0; i < holders->holder_count; i++) {
         struct peer_record *record = &holders->holders[i];
+        if (known_as && memcmp(record->id, known_as, HASH_SIZE) == 0)
+            memcpy(record->id, call->enquiry->options.identity->id, HASH_SIZE);
         if (call->source.is_tracker ? !address_believable(&record->address, from)
                                     : memcmp(record->id, neighbour->id, HASH_SIZE) != 0)
             continue;
@@ -150,6 +153,14 @@ static void trim_holders(const struct call *call, const struct address *from, st
         holders->holders[kept++] = *record;
     }
     holders->holder_count = kept;
+}
+
+/* The id under which this tracker knows this peer, where that is another one than among peers; NULL: it is none. */
+static const uint8_t *known_as(const struct call *call, struct identity *ret)
+{
+    const struct identity *own = call->enquiry->options.identity;
+    bool other = own && call->source.is_tracker && call->choice.is_found;
+    return other && !identity_for_tracker(own, call->choice.id, ret) ? ret->id : NULL;
 }
 
 static bool was_asked(const struct question *question, const struct content *content)
@@ -164,15 +175,18 @@ static enum err take_holders(struct call *call, const struct http_result *result
 {
     const struct question *question = call->question;
     struct holders_answer answer;
+    struct identity there;
     enum err err = holders_answer_parse(call->answer, call->length, &answer, why);
     if (err)
         return err;
+    const uint8_t *own = known_as(call, &there);
     for (size_t i = 0; i < answer.count; i++) {
-        trim_holders(call, &result->from, &answer.items[i]);
+        trim_holders(call, &result->from, own, &answer.items[i]);
         if (was_asked(question, &answer.items[i].content))
             question->listener.held(question->listener.context, &call->source, &answer.items[i]);
     }
     holders_answer_free(&answer);
+    explicit_bzero(&there, sizeof there);
     return ERR_OK;
 }
 

@@ -14,8 +14,9 @@
 struct enquiry;
 
 struct enquiry_options {
-    struct neighbours *neighbours; /* may be NULL, as may: */
-    struct trackers *trackers;     /* of which the current one is asked; where it fails, or is slow, the next one */
+    struct neighbours *neighbours;   /* may be NULL, as may: */
+    struct trackers *trackers;       /* of which the current one is asked; where it fails, or is slow, the next one */
+    const struct identity *identity; /* one's own; NULL: it need not be recognised in answers */
     struct lamport *clock;
 };
 

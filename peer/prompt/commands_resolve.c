@@ -126,10 +126,15 @@ static enum err by_prefix(struct session *session, const char *prefix, struct li
         return why_set(why, ERR_NOMEM, "cannot list what is shared");
     if (matches->count > 0)
         return ERR_OK;
-    bool is_whole = strlen(prefix) == HASH_HEX;
-    if (is_whole && !by_full_root(session, prefix, matches, why) && matches->count > 0)
+    if (strlen(prefix) < HASH_HEX)
+        return search_for(session, ENQUIRY_TRACKER | ENQUIRY_NEIGHBOURS, NULL, &wanted, why);
+    /* Neighbours are near; the tracker may be slow. */
+    bool asked = neighbours_count_online(session->neighbours) > 0 &&
+                 !search_for(session, ENQUIRY_NEIGHBOURS, NULL, &wanted, why);
+    if (matches->count > 0)
         return ERR_OK;
-    return search_for(session, ENQUIRY_NEIGHBOURS | (is_whole ? 0 : ENQUIRY_TRACKER), NULL, &wanted, why);
+    enum err err = by_full_root(session, prefix, matches, why);
+    return asked && err == ERR_UNREACHABLE ? ERR_OK : err;
 }
 
 /* Files of exactly that name; else those whose last component it is. */

@@ -87,10 +87,12 @@ enum err lookup_files(struct session *session, const struct lookup *lookup, stru
 
 /* ---- holders ---- */
 
+/* A tracker that was found on the LAN knows peers under other ids than their neighbours do. */
 static bool has_holder(const struct content_holders *holders, const struct peer_record *record)
 {
     for (size_t i = 0; i < holders->holder_count; i++)
-        if (memcmp(holders->holders[i].id, record->id, HASH_SIZE) == 0)
+        if (memcmp(holders->holders[i].id, record->id, HASH_SIZE) == 0 ||
+            address_equal(&holders->holders[i].address, &record->address))
             return true;
     return false;
 }

@@ -173,6 +173,7 @@ enum err finder_start(struct downloads *downloads, struct finder **ret)
     struct finder *finder = calloc(1, sizeof *finder);
     struct enquiry_options options = {.neighbours = downloads->options.neighbours,
                                       .trackers = downloads->options.trackers,
+                                      .identity = state_identity(downloads->options.state),
                                       .clock = downloads->options.clock};
 
     if (finder == NULL)

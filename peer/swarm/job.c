@@ -257,8 +257,10 @@ static enum err start(struct job *job, const char *title, const char *folder, st
     const struct jobs_options *options = job->options;
     job->title = strdup(title);
     job->large = large_new(job);
-    struct enquiry_options sources = {
-        .neighbours = options->neighbours, .trackers = options->trackers, .clock = options->clock};
+    struct enquiry_options sources = {.neighbours = options->neighbours,
+                                      .trackers = options->trackers,
+                                      .identity = state_identity(options->state),
+                                      .clock = options->clock};
     enum err err = enquiry_new(&sources, &job->enquiry);
     if (!err)
         err = !job->title || !job->large ? ERR_NOMEM : job_files_init(&job->files);

@@ -50,7 +50,7 @@ class _FakeTrackerHandler(http.server.BaseHTTPRequestHandler):
         pass
 
     def answer(self):
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.asked.append((self.command, self.path))
         fitting = [one for one in self.server.routes if one[0] == self.command and self.path.startswith(one[1])]
         value = self.server.routes[max(fitting, key=lambda one: len(one[1]))] if fitting else None
@@ -70,6 +70,16 @@ class _FakeTrackerHandler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def holders_of(found):
+    """A tracker's answer to POST /v1/holders, of these rows."""
+
+    def answer(handler):
+        asked = {one["root"] for one in json.loads(handler.body)["contents"]}
+        handler.send(200, {"contents": [one for one in found if one["root"] in asked]})
+
+    return answer
 
 
 def problem(handler):
@@ -143,6 +153,7 @@ def test_evil_names_from_a_tracker_never_lead_out_of_dir(run_peer, tmp_path):
                 "root": content.root, "size": content.size, "names": [name], "holders": [row], "other_sizes": [],
                 "holders_total": 1,
             }  # fmt: skip
+        routes["POST", "/v1/holders"] = holders_of([value for value in routes.values() if "root" in value])
         tracker = stack.enter_context(FakeTracker(routes).running())
         home = tmp_path / "deep/er/d"
         lines = "search\n" + "".join(f"download #{n + 1}\ndownload {one.root}\n" for n, one in enumerate(contents))
@@ -202,7 +213,7 @@ def test_a_holder_address_that_aims_at_somebody_else(run_peer):
         found = {"root": content.root, "size": content.size, "names": ["file"], "holders": [*rows, good],
                  "other_sizes": [], "holders_total": 10}  # fmt: skip
         listing = {"files": [{"name": "file", "size": content.size, "root": content.root, "holders": 10}]}
-        routes = {("GET", "/v1/files"): listing, ("GET", "/v1/files/"): found}
+        routes = {("GET", "/v1/files"): listing, ("POST", "/v1/holders"): holders_of([found])}
         with FakeTracker(routes).running() as tracker:
             done = run_peer(["download file"], tracker=tracker).ok()
         assert (done.dir / "file").read_bytes() == content.data
