@@ -276,12 +276,4 @@ static int ask_status(const char *text)
     return reply.status;
 }
 
-/* Waits for what another thread will make true. */
-#define EVENTUALLY(condition)                                                                                          \
-    do {                                                                                                               \
-        for (int tries_ = 0; !(condition) && tries_ < SOCKETS_PATIENCE_S * 100; tries_++)                              \
-            (void)usleep(10000);                                                                                       \
-        assert_true(condition);                                                                                        \
-    } while (0)
-
 #endif

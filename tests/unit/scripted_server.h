@@ -33,7 +33,7 @@ static inline bool scripted_read_head(int fd, char *ret_head, size_t capacity)
 
     ret_head[0] = '\0';
     while (strstr(ret_head, "\r\n\r\n") == NULL) {
-        if (used == capacity - 1 || recv(fd, ret_head + used, 1, 0) <= 0)
+        if (used == capacity - 1 || sockets_recv(fd, ret_head + used, 1, 0) <= 0)
             return false;
         ret_head[++used] = '\0';
     }
@@ -134,7 +134,7 @@ static inline void scripted_stall(int fd)
 {
     char byte;
 
-    while (recv(fd, &byte, 1, 0) > 0)
+    while (sockets_recv(fd, &byte, 1, 0) > 0)
         ;
 }
 

@@ -2,7 +2,7 @@
 #ifndef ENXAME_TEST_SOCKETS_H
 #define ENXAME_TEST_SOCKETS_H
 
-#include "test.h"
+#include "patience.h"
 
 #include "address.h"
 
@@ -14,12 +14,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* No test waits for longer; a sanitizer on a busy machine needs much of it. */
-#define SOCKETS_PATIENCE_S 60
-
 static inline void sockets_be_patient(int fd)
 {
-    struct timeval patience = {.tv_sec = SOCKETS_PATIENCE_S};
+    struct timeval patience = {.tv_sec = PATIENCE_S};
 
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -63,6 +60,8 @@ static inline bool sockets_send(int fd, const void *bytes, size_t length)
     while (length > 0) {
         ssize_t sent = send(fd, at, length, MSG_NOSIGNAL);
 
+        if (sent < 0 && errno == EINTR)
+            continue;
         if (sent <= 0)
             return false;
         at += sent;
@@ -76,10 +75,21 @@ static inline bool sockets_say(int fd, const char *text)
     return sockets_send(fd, text, strlen(text));
 }
 
+/* As recv(), also where the process was stopped meanwhile. */
+static inline ssize_t sockets_recv(int fd, void *ret_bytes, size_t capacity, int flags)
+{
+    ssize_t count;
+
+    do
+        count = recv(fd, ret_bytes, capacity, flags);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
 /* Bytes, 0 at the end of the stream, -1 where it was reset; a wait without end fails the test. */
 static inline ssize_t sockets_read(int fd, void *ret_bytes, size_t capacity)
 {
-    ssize_t count = recv(fd, ret_bytes, capacity, 0);
+    ssize_t count = sockets_recv(fd, ret_bytes, capacity, 0);
 
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         fail_msg("nothing came, and the connection was not closed");

@@ -105,14 +105,11 @@ static struct http_transfer *begin(struct fate *fate, uint64_t first, uint64_t l
     return transfer;
 }
 
+#define RUN_UNTIL(condition) PATIENCE_UNTIL(condition, assert_int_equal(http_pool_run(pool, 1000), ERR_OK))
+
 static void run_until(size_t count)
 {
-    uint64_t end = timing_now_ms() + SOCKETS_PATIENCE_S * 1000;
-
-    while (over < count) {
-        assert_true(timing_now_ms() < end);
-        assert_int_equal(http_pool_run(pool, 1000), ERR_OK);
-    }
+    RUN_UNTIL(over >= count);
 }
 
 /* One transfer of `length` bytes from `first`, to its end; what it brought is freed. */
@@ -472,11 +469,9 @@ static void a_cancelled_transfer_calls_back_no_more(void **state)
     (void)state;
     scripted_start(stall);
     (void)begin(&other, 0, 100); /* stalls before its answer */
-    while (scripted_requests() < 1)
-        assert_int_equal(http_pool_run(pool, 10), ERR_OK);
+    RUN_UNTIL(scripted_requests() >= 1);
     transfer = begin(&stalled, 0, 100);
-    while (stalled.length < 50)
-        assert_int_equal(http_pool_run(pool, 1000), ERR_OK);
+    RUN_UNTIL(stalled.length >= 50);
     http_pool_cancel(pool, transfer);
     for (int i = 0; i < 5; i++)
         assert_int_equal(http_pool_run(pool, 10), ERR_OK);
@@ -487,8 +482,7 @@ static void a_cancelled_transfer_calls_back_no_more(void **state)
     scripted_start(serve); /* its handle serves another transfer */
     memset(&stalled, 0, sizeof stalled);
     (void)begin(&stalled, 7, 1000);
-    while (!stalled.done)
-        assert_int_equal(http_pool_run(pool, 1000), ERR_OK);
+    RUN_UNTIL(stalled.done);
     check_bytes(&stalled, 7, 1000);
     free(stalled.bytes);
     free(other.bytes);
@@ -504,8 +498,7 @@ static void a_pool_may_be_freed_with_transfers_running(void **state)
     scripted_start(stall);
     for (size_t i = 0; i < 10; i++)
         (void)begin(&fates[i], 0, 100);
-    while (scripted_requests() < 10)
-        assert_int_equal(http_pool_run(pool, 10), ERR_OK);
+    RUN_UNTIL(scripted_requests() >= 10);
     http_pool_free(pool);
     pool = NULL;
     for (size_t i = 0; i < 10; i++) {
@@ -519,7 +512,8 @@ static bool take_post(int fd, const char *request, unsigned nth)
     char body[7] = "";
 
     (void)nth;
-    if (strncmp(request, "POST ", 5) != 0 || recv(fd, body, 7, MSG_WAITALL) != 7 || memcmp(body, "{\"a\":1}", 7) != 0)
+    if (strncmp(request, "POST ", 5) != 0 || sockets_recv(fd, body, 7, MSG_WAITALL) != 7 ||
+        memcmp(body, "{\"a\":1}", 7) != 0)
         return false;
     return send_part(fd, "HTTP/1.1 206 OK\r\nContent-Range: bytes 100-199/1000000\r\nContent-Length: 100\r\n\r\n", 100,
                      100);

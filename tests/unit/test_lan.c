@@ -1,9 +1,8 @@
-#include "test.h"
+#include "patience.h"
 
 #include "lan.h"
 #include "limits.h"
 #include "multicast.h"
-#include "timing.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -12,8 +11,6 @@
 #include <unistd.h>
 
 /* On loopback, where a packet comes back; no network is needed, and no other program speaks on this port. */
-#define DEADLINE_MS 20000u
-
 static uint16_t port;
 static struct lamport *lamport;
 
@@ -81,12 +78,12 @@ static struct tally tally_of(struct program *program)
 /* Until it has heard so much. */
 static struct tally wait_for(struct program *program, unsigned heard_least, unsigned fresh_least, unsigned silent_least)
 {
-    uint64_t until_ms = timing_now_ms() + DEADLINE_MS;
+    struct patience patience = {.looked_ms = timing_now_ms()};
     for (;;) {
         struct tally tally = tally_of(program);
         if (tally.heard >= heard_least && tally.fresh >= fresh_least && tally.silent >= silent_least)
             return tally;
-        assert_true(timing_now_ms() < until_ms);
+        assert_false(patience_is_over(&patience));
         usleep(5000);
     }
 }
