@@ -60,6 +60,8 @@ struct step {
     struct stat seen;
     char *trash; /* where that goes; NULL: nowhere */
     bool trashed;
+    const struct step *first;  /* of the group's that has the same content; NULL: none before this */
+    size_t twin;               /* how many have it before this one, which gets a copy */
     struct sync_intent intent; /* number 0: none */
     struct stamp stamp;        /* of a file, when it was put into place */
     struct hashed hashed;      /* its layer; owned */

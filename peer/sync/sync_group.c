@@ -8,6 +8,7 @@
  */
 #include "sync_apply_internal.h"
 
+#include "limits.h"
 #include "log.h"
 #include "names.h"
 #include "sync_disk.h"
@@ -125,13 +126,49 @@ static void find_places(struct group *group)
     }
 }
 
+static int by_content(const void *a, const void *b)
+{
+    const struct step *one = *(struct step *const *)a, *other = *(struct step *const *)b;
+    int order = memcmp(one->result.content.root, other->result.content.root, HASH_SIZE);
+    if (order == 0 && one->result.content.size != other->result.content.size)
+        order = one->result.content.size < other->result.content.size ? -1 : 1;
+    return order != 0 ? order : one < other ? -1 : 1;
+}
+
+/* Files of the same content, as empty ones are: all but the first get a copy.  Large ones come one after the other. */
+static enum err find_twins(struct group *group)
+{
+    size_t count = 0;
+    struct step **steps = calloc(group->count + 1, sizeof(struct step *));
+    if (!steps)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < group->count; i++) {
+        struct step *step = &group->steps[i];
+        if (is_due(step) && step->kind == STEP_FILE && step->result.content.size <= BATCH_CONTENT_MAX)
+            steps[count++] = step;
+    }
+    qsort(steps, count, sizeof(struct step *), by_content);
+    for (size_t i = 1; i < count; i++) {
+        const struct step *before = steps[i - 1];
+        if (!content_equal(&before->result.content, &steps[i]->result.content))
+            continue;
+        steps[i]->first = before->first ? before->first : before;
+        steps[i]->twin = before->twin + 1;
+    }
+    free(steps);
+    return ERR_OK;
+}
+
 static enum err add_intent(struct group *group, struct step *step)
 {
     char staged[INCOMING_NAME_SIZE];
     if (step->kind != STEP_FILE && !step->trash)
         return ERR_OK;
     if (step->kind == STEP_FILE) {
-        incoming_name(&step->result.content, staged);
+        if (step->twin > 0)
+            incoming_name_twin(&step->result.content, step->twin, staged);
+        else
+            incoming_name(&step->result.content, staged);
         step->intent.staged = strdup(staged);
         if (!step->intent.staged)
             return ERR_NOMEM;
@@ -176,6 +213,22 @@ static enum err sync_staged(struct group *group, size_t count)
     return err;
 }
 
+/* With what is known of its layer. */
+static enum err copy_twin(struct group *group, struct step *step)
+{
+    const struct hashed *known = &step->first->hashed;
+    if (known->count > 0) {
+        struct hashed copy = *known;
+        copy.layer = malloc(known->count * HASH_SIZE);
+        if (!copy.layer)
+            return ERR_NOMEM;
+        memcpy(copy.layer, known->layer, known->count * HASH_SIZE);
+        hashed_free(&step->hashed);
+        step->hashed = copy;
+    }
+    return incoming_twin(group->sync, group->incoming_fd, &step->result.content, step->intent.staged);
+}
+
 /* Takes over the layer that came with the content, and gives it its times and bits. */
 static void prepare(struct group *group, struct step *step)
 {
@@ -184,7 +237,9 @@ static void prepare(struct group *group, struct step *step)
         step->hashed = *came;
         *came = (struct hashed){0};
     }
-    enum err err = place_prepare(group, step);
+    enum err err = step->first ? copy_twin(group, step) : ERR_OK;
+    if (!err)
+        err = place_prepare(group, step);
     if (err)
         fail(step->item, OUTCOME_SOON); /* another one took it: it is fetched once more */
 }
@@ -361,7 +416,9 @@ static void take_trouble(struct group *group, struct item **items, size_t count,
 static bool run(struct group *group, struct item **items, size_t count)
 {
     find_places(group);
-    enum err err = add_intents(group);
+    enum err err = find_twins(group);
+    if (!err)
+        err = add_intents(group);
     if (!err)
         err = prepare_all(group);
     if (err) {

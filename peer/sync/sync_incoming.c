@@ -29,16 +29,24 @@ void incoming_name(const struct content *content, char ret_name[static INCOMING_
     snprintf(ret_name, INCOMING_NAME_SIZE, "%s-%llu", root, (unsigned long long)content->size);
 }
 
-/* False where it is no name that incoming_name() makes. */
+void incoming_name_twin(const struct content *content, size_t number, char ret_name[static INCOMING_NAME_SIZE])
+{
+    incoming_name(content, ret_name);
+    size_t length = strlen(ret_name);
+    snprintf(ret_name + length, INCOMING_NAME_SIZE - length, "+%zu", number);
+}
+
+/* False where it is no name that the functions above make. */
 static bool parse_name(const char *name, struct content *ret)
 {
-    char root[HASH_HEX + 1];
-    if (strlen(name) <= HASH_HEX || name[HASH_HEX] != '-')
+    char text[INCOMING_NAME_SIZE];
+    if (strlen(name) <= HASH_HEX || strlen(name) >= sizeof text || name[HASH_HEX] != '-')
         return false;
-    memcpy(root, name, HASH_HEX);
-    root[HASH_HEX] = '\0';
-    return hex_decode(root, HASH_SIZE, ret->root) &&
-           units_parse_number(name + HASH_HEX + 1, 0, CONTENT_SIZE_MAX, &ret->size);
+    memcpy(text, name, strlen(name) + 1);
+    text[HASH_HEX] = '\0';
+    text[HASH_HEX + 1 + strcspn(text + HASH_HEX + 1, "+")] = '\0';
+    return hex_decode(text, HASH_SIZE, ret->root) &&
+           units_parse_number(text + HASH_HEX + 1, 0, CONTENT_SIZE_MAX, &ret->size);
 }
 
 enum err incoming_open(struct sync *sync, int *ret_fd)
@@ -149,6 +157,26 @@ enum err incoming_copy(struct sync *sync, const struct content *content, int fd,
         hashed_free(&job.hashed);
     else
         *ret = job.hashed;
+    return err;
+}
+
+enum err incoming_twin(struct sync *sync, int folder_fd, const struct content *content, const char *name)
+{
+    char first[INCOMING_NAME_SIZE];
+    incoming_name(content, first);
+    int from = openat(folder_fd, first, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (from < 0)
+        return err_from_errno(errno);
+    (void)unlinkat(folder_fd, name, 0);
+    int to = openat(folder_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    enum err err = to < 0 ? err_from_errno(errno) : ERR_OK;
+    if (!err && content->size > 0 && ioctl(to, FICLONE, from) != 0)
+        err = copy_bytes(from, to, content->size, &sync->stop);
+    if (to >= 0 && close(to) != 0 && !err)
+        err = err_from_errno(errno);
+    if (err && to >= 0)
+        (void)unlinkat(folder_fd, name, 0);
+    (void)close(from);
     return err;
 }
 

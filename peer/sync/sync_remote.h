@@ -32,6 +32,10 @@ void sync_pull_stop(struct sync_pull *pull); /* sync->stop is set; NULL is harml
 
 #define INCOMING_NAME_SIZE (HASH_HEX + 24u)
 void incoming_name(const struct content *content, char ret_name[static INCOMING_NAME_SIZE]);
+/* Of a second file (number 1), a third, ..., of the same content. */
+void incoming_name_twin(const struct content *content, size_t number, char ret_name[static INCOMING_NAME_SIZE]);
+/* Makes it, under `name` in the folder `folder_fd`, from the first. */
+enum err incoming_twin(struct sync *sync, int folder_fd, const struct content *content, const char *name);
 /* The folder, made where it is absent; the caller closes it. */
 enum err incoming_open(struct sync *sync, int *ret_fd);
 /* Writes a content that was verified. */

@@ -23,10 +23,13 @@ def snapshot(root):
             seen[os.path.relpath(os.path.join(folder, name), root)] = "folder"
         for name in files:
             path = pathlib.Path(folder, name)
-            status = path.lstat()
-            if not stat.S_ISREG(status.st_mode):
+            try:
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except FileNotFoundError:  # it goes just now
                 continue
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
             seen[os.path.relpath(path, root)] = (digest, bool(status.st_mode & 0o100), status.st_mtime_ns)
     return seen
 

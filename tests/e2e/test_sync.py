@@ -58,6 +58,17 @@ def test_a_renamed_or_copied_file_fetches_nothing(group, tmp_path):
     assert not other.trash(), "what lies in the folder under another name needs no place in the trash"
 
 
+def test_many_files_of_one_content_are_put_into_place_together(group):
+    """Empty ones, as there are in every tree; one after the other they would take minutes."""
+    one, other = group.start()
+    for number in range(700):
+        one.write(f"{number % 7}/empty {number}")
+        one.write(f"{number % 7}/same {number}", "the same" * 5000)
+    seen = group.wait_same()
+    assert len(seen) == 1400 + 7 and not conflicts(seen)
+    assert os.listdir(other.path / ".enxame/incoming") == []
+
+
 def test_only_what_changed_of_a_large_file_is_fetched(group):
     one, other = group.start()
     path = random_file(one.path / "image", 64 << 20)
