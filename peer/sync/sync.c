@@ -259,7 +259,7 @@ enum err sync_edit(struct sync *sync, struct version *version)
     return err;
 }
 
-static void make_author(struct sync *sync)
+void sync_make_author(struct sync *sync)
 {
     uint64_t epoch = index_epoch(sync->index);
     memcpy(sync->author, state_identity(sync->options.state)->id, HASH_SIZE);
@@ -279,7 +279,7 @@ static enum err open_index(struct sync *sync, struct why *why)
     free(path);
     if (err)
         return err;
-    make_author(sync);
+    sync_make_author(sync);
     uint64_t largest = index_largest_counter(sync->index), now;
     if (largest > lamport_now(sync->options.clock))
         (void)lamport_receive(sync->options.clock, largest, &now);

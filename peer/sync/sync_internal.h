@@ -89,6 +89,7 @@ char *sync_absolute(const struct sync *sync, const char *name);
 bool sync_is_at_home(struct sync *sync);
 /* An edit of ours: the version after `version`, by the clock, which is raised to it. */
 enum err sync_edit(struct sync *sync, struct version *version);
+void sync_make_author(struct sync *sync); /* sets `author`, when the index is open */
 
 /* For the watcher: `why` of STOPPED, else NULL. */
 void sync_set_state(struct sync *sync, enum sync_state state, const struct why *why);
