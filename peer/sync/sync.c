@@ -120,6 +120,8 @@ void sync_go_on(struct sync *sync)
     pthread_mutex_lock(&sync->lock);
     bool was_held = sync->held.text[0] != '\0';
     sync->held.text[0] = '\0';
+    if (sync->state == SYNC_HELD)
+        set_state(sync, SYNC_RUNNING);
     pthread_mutex_unlock(&sync->lock);
     if (was_held)
         log_info("sync of %s goes on", sync->path);

@@ -26,7 +26,7 @@
 /* When a file is looked at again: one that is being written; one that changed under our eyes; after trouble with the index. */
 #define WRITTEN_MS 500u
 #define CHANGED_MS 50u
-#define TROUBLE_MS 5000u
+#define TROUBLE_MS 2000u
 
 struct edit {
     char *name;
@@ -57,6 +57,7 @@ struct sync_record {
     size_t settled_count;
     char *gone[GONE_MAX];
     size_t gone_count;
+    bool troubled; /* the index could not be written */
     struct sync_queue *noticed;
     unsigned notices;
 };
@@ -153,6 +154,10 @@ static enum err end(struct sync_record *record, enum err err)
         struct why why;
         (void)why_set(&why, err, "what changed cannot be recorded in the peer's index: %s", err_name(err));
         sync_hold(sync, &why);
+        record->troubled = true;
+    } else if (!err && record->troubled) {
+        record->troubled = false;
+        sync_go_on(sync);
     }
     return err;
 }

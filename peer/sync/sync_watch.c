@@ -83,6 +83,8 @@ static void add(struct sync_watch *watch, const char *name, uint64_t delay_ms)
 
 void sync_look(struct sync *sync, const char *name)
 {
+    if (!sync->watch)
+        return; /* it will begin with a look at all */
     add(sync->watch, name, 0);
     wake(sync->watch);
 }
@@ -240,7 +242,7 @@ static bool look_at_due(struct sync_watch *watch)
         return false;
     pthread_mutex_lock(&watch->lock);
     count = sync_queue_take(watch->queue, timing_now_ms(), names, TAKE_MAX);
-    watch->busy = count;
+    watch->busy += count;
     pthread_mutex_unlock(&watch->lock);
     /* A folder before what lies in it. */
     qsort(names, count, sizeof *names, compare_names);
@@ -256,7 +258,7 @@ static bool look_at_due(struct sync_watch *watch)
         free(names[i]);
     free(names);
     pthread_mutex_lock(&watch->lock);
-    watch->busy = 0;
+    watch->busy -= count;
     watch->all = watch->all || (err && err != ERR_CANCELLED);
     pthread_mutex_unlock(&watch->lock);
     if (count > 0)
@@ -302,6 +304,18 @@ static void plan_next(struct sync_watch *watch, uint64_t began_ms)
     watch->next_scan_ms = now_ms + (took_ms * share > every_ms ? took_ms * share : every_ms);
 }
 
+static void say_how_it_went(struct sync_watch *watch, enum err err)
+{
+    struct sync *sync = watch->sync;
+    char text[128] = "";
+    if (err && err != ERR_CANCELLED)
+        snprintf(text, sizeof text, "not all could be looked at: %s; it is tried again", err_name(err));
+    if (text[0] != '\0' && strcmp(text, sync->note.text) != 0)
+        log_warn("sync of %s: %s", sync->path, text);
+    if (text[0] != '\0' || !watch->blind)
+        sync_set_note(sync, text);
+}
+
 /* Looks at all; true where that came to its end. */
 static bool look_at_all(struct sync_watch *watch)
 {
@@ -332,14 +346,11 @@ static bool look_at_all(struct sync_watch *watch)
         watch->scan.watched_since_ns = INT64_MAX;
     else if (watch->scan.watched_since_ns == INT64_MAX)
         watch->scan.watched_since_ns = began_ns;
-    if (!watch->blind)
-        sync_set_note(sync, "");
+    say_how_it_went(watch, err);
     plan_next(watch, began_ms);
     log_debug("sync of %s: looked at %llu entries in %llu ms: %s", sync->path, (unsigned long long)watch->scan.entries,
               (unsigned long long)(timing_now_ms() - began_ms), err_name(err));
     malloc_trim(0);
-    if (err && err != ERR_CANCELLED)
-        log_warn("sync of %s: not all could be looked at: %s", sync->path, err_name(err));
     return !err;
 }
 

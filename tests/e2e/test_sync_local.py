@@ -316,6 +316,27 @@ def test_another_file_system_is_neither_entered_nor_missed(synced):
     assert synced.wait_for("after").keys() == before.keys() | {"after"}
 
 
+@pytest.mark.needs_root
+def test_a_full_disk_is_told_of_and_what_changed_meanwhile_is_recorded_afterwards(synced):
+    synced.dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", synced.dir], check=True)
+    try:
+        synced.start().settle()
+        with contextlib.suppress(OSError), open(synced.dir / "filler", "wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        for number in range(300):
+            synced.write(f"folder/{number:0200}", "x")
+        wait_until(lambda: "cannot be recorded" in synced.peer.err())
+        assert "no space left" in synced.launcher.attach(["sync"], synced.dir).stdout
+        (synced.dir / "filler").unlink()
+        wait_until(lambda: len(synced.entries()) == 301)
+        synced.say("sync wait 60")
+        synced.stop()
+    finally:
+        subprocess.run(["umount", "--lazy", synced.dir], check=True)
+
+
 # ---- where the kernel tells too little ----
 
 
