@@ -128,6 +128,21 @@ static void what_is_wrong_is_said(void **state)
     refused(ARGS("::", "0", "--no-tracker", "--tracker", "a:1"), NULL, "--no-tracker", "--tracker");
 }
 
+static void one_folder_is_synced_or_none(void **state)
+{
+    (void)state;
+    struct arguments arguments;
+    struct why why;
+    assert_int_equal(parse(ARGS("::1", "0"), NULL, &arguments, &why), ARGUMENTS_RUN);
+    assert_null(arguments.sync);
+    arguments_free(&arguments);
+    assert_int_equal(parse(ARGS("::1", "0", "--sync", "lab"), NULL, &arguments, &why), ARGUMENTS_RUN);
+    assert_string_equal(arguments.sync, "lab");
+    arguments_free(&arguments);
+    refused(ARGS("::1", "0", "--sync", ""), NULL, "--sync", "folder");
+    refused(ARGS("::1", "0", "--sync", "a", "--sync", "b"), NULL, "--sync", "one folder only");
+}
+
 static void to_attach_a_folder_is_enough_or_the_place(void **state)
 {
     (void)state;
@@ -170,6 +185,7 @@ int main(void)
         cmocka_unit_test(options_may_stand_anywhere_and_have_two_forms),
         cmocka_unit_test(the_environment_names_trackers),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(one_folder_is_synced_or_none),
         cmocka_unit_test(to_attach_a_folder_is_enough_or_the_place),
         cmocka_unit_test(help_and_version_need_nothing_else),
     };
