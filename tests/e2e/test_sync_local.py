@@ -407,3 +407,14 @@ def test_a_script_sees_how_the_folder_is(synced, run_peer):
     assert "1 files, 5 B, in 1 folders" in done.stdout and "folder/file changed here" in done.stdout
     assert run_peer(["sync"], tracker=[], args=NETWORK).stderr.count("--sync DIR")
     assert run_peer(["sync", "sync nonsense"], tracker=[], dir=synced.dir, args=[*NETWORK, "--sync", synced.path]).status == 1
+
+
+def test_the_prompt_completes_what_sync_does(synced, open_prompt):
+    synced.start().settle()
+    prompt = open_prompt(attach=synced.dir)
+    assert "up to date" in prompt.run("syn\twa\t30")
+    prompt.run("sync pa\t")
+    assert re.search(r"state +paused", prompt.run("sync"))
+    prompt.run("sync resu\t")
+    assert "up to date" in prompt.run("sync wait")
+    assert "restore NAME|#" in prompt.run("help sync")
