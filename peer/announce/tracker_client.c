@@ -86,7 +86,7 @@ struct question {
         *registration; /* its body, under the id that the tracker knows; the secret is shown */
 };
 
-/* Whoever answers at the address that a packet named must be the tracker that it told of. */
+/* Who answers at an address that a packet named must be the tracker that it told of, at the default one any tracker. */
 static enum err prove(struct tracker_client *client, const struct tracker_choice *choice, struct why *why)
 {
     struct http_answer answer = {0};
@@ -98,8 +98,9 @@ static enum err prove(struct tracker_client *client, const struct tracker_choice
     enum err err = http_call(client->caller, &call, &answer, why);
     if (err)
         return err;
-    if (answer.status != 200 || health_answer_parse(answer.body, answer.length, id, NULL) ||
-        memcmp(id, choice->id, HASH_SIZE) != 0)
+    if (answer.status != 200 || health_answer_parse(answer.body, answer.length, id, NULL))
+        err = why_set(why, ERR_PROTOCOL, "what answers there is no tracker");
+    else if (choice->is_found && memcmp(id, choice->id, HASH_SIZE) != 0)
         err = why_set(why, ERR_PROTOCOL, "it is not the tracker that announced itself");
     http_answer_free(&answer);
     return err;
@@ -142,7 +143,7 @@ static enum err call_one(struct tracker_client *client, const struct tracker_cho
     *ret_answered = false;
     if (choice->is_found)
         err = identity_for_tracker(client->identity, choice->id, &own);
-    if (!err && choice->is_found && !choice->is_proven)
+    if (!err && !choice->is_proven)
         err = prove(client, choice, &cause);
     if (!err && (question->of_own || question->registration)) {
         identity_bearer(&own, bearer);

@@ -181,7 +181,8 @@ size_t trackers_choices(struct trackers *trackers, struct tracker_choice ret[sta
         struct tracker_choice *choice = &ret[count];
         if (is_resting(entry, now_ms))
             continue;
-        *choice = (struct tracker_choice){.is_found = entry->is_found, .is_proven = entry->is_proven};
+        *choice = (struct tracker_choice){.is_found = entry->is_found};
+        choice->is_proven = entry->is_proven || !trackers->discovers;
         memcpy(choice->id, entry->id, HASH_SIZE);
         snprintf(choice->endpoint, sizeof choice->endpoint, "%s", entry->endpoint);
         count++;

@@ -5,7 +5,8 @@
  *
  * What a packet on the LAN says of a tracker is a claim.  Before it is told anything, it has to answer GET /healthz with
  * the id that it claimed (tracker_client.c), so a forged packet costs one small request; one that does not is left alone
- * for a while, and its place may be taken by another.
+ * for a while, and its place may be taken by another.  Where nobody named the default one, something else may live there,
+ * so that has to answer with an id, too.
  */
 #ifndef ENXAME_PEER_TRACKERS_H
 #define ENXAME_PEER_TRACKERS_H
@@ -41,7 +42,7 @@ void trackers_silent(struct trackers *trackers, const uint8_t id[static HASH_SIZ
 struct tracker_choice {
     char endpoint[TRACKERS_TEXT_SIZE];
     bool is_found;         /* on the LAN: it gets a secret of its own */
-    bool is_proven;        /* it has answered with its id */
+    bool is_proven;        /* it has answered as a tracker, or was named by the user */
     uint8_t id[HASH_SIZE]; /* where is_found */
 };
 /* All that may be tried now, the current one first. */

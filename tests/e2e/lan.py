@@ -34,7 +34,7 @@ class Listener:
         group = struct.pack("4s4si", socket.inet_aton(GROUP_V4), bytes(4), socket.if_nametoindex("lo"))
         self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
 
-    def hear(self, network, timeout_s=30):
+    def hear(self, network, timeout_s=60):
         """The next beacon of that network, and who sent it."""
         deadline = time.monotonic() + timeout_s
         while True:
