@@ -263,8 +263,10 @@ static void open_discovery(struct session *session)
                                         .trackers = session->trackers,
                                         .announcer = session->announcer};
     struct why why = {""};
-    if (!session->arguments->no_discover && discovery_start(&options, &session->discovery, &why))
-        log_info("no peers are looked for on the LAN: %s", why.text);
+    if (session->arguments->no_discover || !discovery_start(&options, &session->discovery, &why))
+        return;
+    trackers_expect_none(session->trackers);
+    log_info("no peers are looked for on the LAN: %s", why.text);
 }
 
 static enum err open_jobs(struct peer *peer)

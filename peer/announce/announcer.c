@@ -406,6 +406,7 @@ void announcer_stop(struct announcer *announcer)
     pthread_cond_broadcast(&announcer->changed);
     pthread_mutex_unlock(&announcer->lock);
     tracker_client_cancel(announcer->client);
+    trackers_expect_none(announcer->options.trackers);
     pthread_join(announcer->thread, NULL);
     if (announcer->perhaps_known) {
         struct why why = {""};

@@ -206,6 +206,8 @@ static enum err call_any(struct tracker_client *client, const struct question *q
             return err;
         while (!found && expected && !atomic_load(&client->cancelled))
             found = trackers_wait(client->trackers, seen, SLICE_MS, &expected);
+        if (atomic_load(&client->cancelled))
+            return why_set(why, ERR_CANCELLED, "%s", err_name(ERR_CANCELLED));
         if (!found)
             return err;
     }

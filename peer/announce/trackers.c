@@ -126,6 +126,14 @@ void trackers_discover(struct trackers *trackers, uint64_t timeout_ms)
     pthread_mutex_unlock(&trackers->lock);
 }
 
+void trackers_expect_none(struct trackers *trackers)
+{
+    pthread_mutex_lock(&trackers->lock);
+    trackers->expected_until_ms = 0;
+    pthread_cond_broadcast(&trackers->found);
+    pthread_mutex_unlock(&trackers->lock);
+}
+
 static bool take(struct trackers *trackers, const uint8_t id[static HASH_SIZE], const char *endpoint)
 {
     struct entry *entry = find(trackers, id);
@@ -242,10 +250,9 @@ bool trackers_wait(struct trackers *trackers, uint64_t seen, uint64_t timeout_ms
 {
     uint64_t now_ms = timing_now_ms(), until_ms = now_ms + timeout_ms;
     pthread_mutex_lock(&trackers->lock);
-    if (until_ms > trackers->expected_until_ms)
-        until_ms = trackers->expected_until_ms;
-    while (trackers->seen == seen && now_ms < until_ms) {
-        (void)timing_wait(&trackers->found, &trackers->lock, until_ms - now_ms);
+    while (trackers->seen == seen && now_ms < until_ms && now_ms < trackers->expected_until_ms) {
+        uint64_t end_ms = until_ms < trackers->expected_until_ms ? until_ms : trackers->expected_until_ms;
+        (void)timing_wait(&trackers->found, &trackers->lock, end_ms - now_ms);
         now_ms = timing_now_ms();
     }
     bool found = trackers->seen != seen;

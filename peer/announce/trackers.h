@@ -31,6 +31,8 @@ size_t trackers_count(struct trackers *trackers);
  * waits for the first one to be found.
  */
 void trackers_discover(struct trackers *trackers, uint64_t timeout_ms);
+/* None will be found any more: nobody waits any longer. */
+void trackers_expect_none(struct trackers *trackers);
 /* A tracker announced itself; true where that is news.  Without trackers_discover() it is of no effect. */
 bool trackers_found(struct trackers *trackers, const uint8_t id[static HASH_SIZE], const struct address *address);
 /* It does so no longer.  As long as it answers it stays in use. */

@@ -53,7 +53,7 @@ static void heard(void *context, const struct sighting *sighting, bool is_new)
 static void silent(void *context, const struct sighting *sighting)
 {
     const struct discovery *discovery = context;
-    log_sighting(sighting, "fell silent on the LAN");
+    log_sighting(sighting, "is not on the LAN any more");
     if (sighting->role == BEACON_PEER)
         neighbours_silent(discovery->options.neighbours, sighting->id);
     else

@@ -7,7 +7,6 @@ import http.server
 import json
 import pathlib
 import secrets
-import signal
 import socket
 import sys
 import threading
@@ -394,5 +393,5 @@ def test_hosts_on_a_switch_find_each_other_the_tracker_and_the_files(
 
     peers[2].kill()
     wait_for(peers[1], ids[2], "OFFLINE", host=hosts[1])
-    peers[0].send(signal.SIGTERM)
+    peers[0].stop()
     wait_for(peers[3], ids[0], "OFFLINE", host=late)

@@ -148,6 +148,13 @@ static void *find_later(void *context)
     return NULL;
 }
 
+static void *give_up_later(void *context)
+{
+    (void)context;
+    trackers_expect_none(trackers);
+    return NULL;
+}
+
 static void a_wait_ends_when_one_is_found_or_none_is_expected_any_longer(void **state)
 {
     (void)state;
@@ -161,6 +168,11 @@ static void a_wait_ends_when_one_is_found_or_none_is_expected_any_longer(void **
     assert_true(expected);
     assert_int_equal(pthread_create(&thread, NULL, find_later, NULL), 0);
     assert_true(trackers_wait(trackers, seen, 60000, &expected));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    trackers_discover(trackers, 60000);
+    assert_int_equal(pthread_create(&thread, NULL, give_up_later, NULL), 0);
+    assert_false(trackers_wait(trackers, trackers_seen(trackers), 60000, &expected));
+    assert_false(expected);
     assert_int_equal(pthread_join(thread, NULL), 0);
     trackers_discover(trackers, 20);
     assert_false(trackers_wait(trackers, trackers_seen(trackers), 60000, &expected));
