@@ -62,6 +62,7 @@ struct step {
     bool trashed;
     const struct step *first;  /* of the group's that has the same content; NULL: none before this */
     size_t twin;               /* how many have it before this one, which gets a copy */
+    struct stat prepared;      /* the staged file, when it had its times and bits */
     struct sync_intent intent; /* number 0: none */
     struct stamp stamp;        /* of a file, when it was put into place */
     struct hashed hashed;      /* its layer; owned */

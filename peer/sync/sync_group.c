@@ -144,7 +144,7 @@ static enum err find_twins(struct group *group)
         return ERR_NOMEM;
     for (size_t i = 0; i < group->count; i++) {
         struct step *step = &group->steps[i];
-        if (is_due(step) && step->kind == STEP_FILE && step->result.content.size <= BATCH_CONTENT_MAX)
+        if (is_due(step) && step->kind == STEP_FILE)
             steps[count++] = step;
     }
     qsort(steps, count, sizeof(struct step *), by_content);
@@ -152,6 +152,10 @@ static enum err find_twins(struct group *group)
         const struct step *before = steps[i - 1];
         if (!content_equal(&before->result.content, &steps[i]->result.content))
             continue;
+        if (steps[i]->result.content.size > BATCH_CONTENT_MAX) {
+            fail(steps[i]->item, OUTCOME_SOON);
+            continue;
+        }
         steps[i]->first = before->first ? before->first : before;
         steps[i]->twin = before->twin + 1;
     }

@@ -169,6 +169,8 @@ enum err place_prepare(struct group *group, struct step *step)
     } else if (!err) {
         set_metadata(fd, step, &status);
     }
+    if (!err && fstat(fd, &step->prepared) != 0)
+        err = err_from_errno(errno);
     (void)close(fd);
     return err;
 }
@@ -285,7 +287,9 @@ static enum outcome remove_folder(struct group *group, struct step *step)
 static enum outcome put_file(struct group *group, struct step *step)
 {
     struct stat placed;
-    if (fstatat(group->incoming_fd, step->intent.staged, &placed, AT_SYMLINK_NOFOLLOW) != 0)
+    /* Where the same content came once more meanwhile, that is another file, without times and bits. */
+    if (fstatat(group->incoming_fd, step->intent.staged, &placed, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !is_version(&placed, &step->prepared))
         return OUTCOME_SOON;
     if (step->had && S_ISDIR(step->seen.st_mode)) {
         enum outcome outcome = remove_folder(group, step);
