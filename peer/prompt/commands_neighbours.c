@@ -17,9 +17,11 @@
 
 /* ---- neighbours, clock ---- */
 
-static const char *number_or_blank(uint64_t number, char ret_text[static 24])
+static const char *number_if(bool known, uint64_t number, char ret_text[static 24])
 {
-    snprintf(ret_text, 24, number > 0 ? "%llu" : "", (unsigned long long)number);
+    ret_text[0] = '\0';
+    if (known)
+        snprintf(ret_text, 24, "%llu", (unsigned long long)number);
     return ret_text;
 }
 
@@ -30,9 +32,9 @@ static void add_neighbour(struct table *table, const struct neighbour *neighbour
     address_format(&neighbour->address, address);
     if (neighbour->proven)
         hex_encode(neighbour->id, 4, id);
-    snprintf(files, sizeof files, online ? "%llu" : "", (unsigned long long)neighbour->files);
     table_add(table, (const char *[]){address, neighbour_status_name(neighbour->status),
-                                      number_or_blank(neighbour->clock, clock), files, id});
+                                      number_if(neighbour->clock > 0, neighbour->clock, clock),
+                                      number_if(online, neighbour->files, files), id});
 }
 
 bool command_neighbours(struct session *session, char *const *words, size_t count)
