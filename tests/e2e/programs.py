@@ -1,5 +1,6 @@
 """Starts the real programs, waits until they serve, stops them, and looks for what sanitizers have to say."""
 
+import contextlib
 import ctypes
 import dataclasses
 import hashlib
@@ -45,6 +46,20 @@ def check_sanitizers(text, status, what):
     assert not SANITIZER_WORDS.search(text) and status != SANITIZER_STATUS, f"{what}: status {status}\n{text}"
 
 
+class Patience:
+    """A deadline.  Of the time between two looks at most a second counts: not that for which all was stopped."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.looked = time.monotonic()
+
+    def left(self):
+        now = time.monotonic()
+        self.seconds -= min(now - self.looked, 1)
+        self.looked = now
+        return self.seconds > 0
+
+
 class Program:
     """A program under test.  Its standard output and error go to files, so it never waits for a reader.
 
@@ -69,14 +84,14 @@ class Program:
             raise
 
     def _wait_ready(self, pattern, ready_s):
-        deadline = time.monotonic() + ready_s
+        patience = Patience(ready_s)
         while True:
             ended = self.process.poll() is not None
             found = re.search(pattern, self.out(), re.MULTILINE)
             if found:
                 return found
             assert not ended, f"{self.name} ended with {self.process.returncode}\n{self.log()}"
-            assert time.monotonic() < deadline, f"{self.name} was not ready in {ready_s} s\n{self.log()}"
+            assert patience.left(), f"{self.name} was not ready in {ready_s} s\n{self.log()}"
             time.sleep(0.01)
 
     def out(self):
@@ -119,12 +134,14 @@ class Program:
         if not self.alive:
             return
         self.process.send_signal(number)
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"{self.name} did not end within {STOP_S} s\n{self.log()}") from None
+        patience = Patience(STOP_S)
+        while patience.left():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.1)
+                return
+        self.process.kill()
+        self.process.wait()
+        raise AssertionError(f"{self.name} did not end within {STOP_S} s\n{self.log()}")
 
     def check(self):
         status = self.process.returncode
@@ -340,10 +357,10 @@ def sha256_file(path):
 
 def wait_until(predicate, timeout_s=30, what=None):
     """The predicate's first true value."""
-    deadline = time.monotonic() + timeout_s
+    patience = Patience(timeout_s)
     while True:
         value = predicate()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or predicate}"
+        assert patience.left(), f"not within {timeout_s} s: {what or predicate}"
         time.sleep(0.02)
