@@ -20,7 +20,7 @@ struct http_exchange {
     uint64_t range_first, range_last, range_size;
     uint64_t retry_after_s;
     uint64_t sender_clock; /* 0: none */
-    enum err failure; /* why a callback broke off; ERR_OK: it did not */
+    enum err failure;      /* why a callback broke off; ERR_OK: it did not */
     char error[CURL_ERROR_SIZE];
 };
 

@@ -113,7 +113,8 @@ static void a_database_without_them_gets_them_and_keeps_the_rest(void **unused)
     assert_int_equal(state_add_download(state, &row), ERR_OK);
     download_row_free(&row);
     state_close(state);
-    change_db("DROP TABLE statistics; DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 1");
+    change_db(
+        "DROP TABLE statistics; DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 1");
     state = open_state();
     assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &downloads, &count), ERR_OK);
     assert_int_equal(count, 1);
