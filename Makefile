@@ -143,7 +143,7 @@ lint: lint-format lint-cppcheck lint-tidy
 lint-format:
 	$(call quiet,FORMAT,check)clang-format --dry-run --Werror $(sources) $(headers) $(tests_c)
 lint-cppcheck:
-	$(call quiet,CPPCHECK,all)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+	$(call quiet,CPPCHECK,all)cppcheck --quiet -j "$$(nproc)" --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=unusedStructMember \
 		--suppress=nullPointerOutOfMemory --suppress=normalCheckLevelMaxBranches \
 		-Icommon $(rooms:%=-I%) -D_GNU_SOURCE $(sources)
