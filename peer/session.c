@@ -61,8 +61,8 @@ void session_settle(struct session *session)
     uint64_t begun_ms = timing_now_ms();
     bool told = !session->announcer, greeted = false;
     while (!session_interrupted(session) && !(told && greeted)) {
-        bool few = session->mode == SESSION_SCRIPT && (!told || neighbours_count_online(session->neighbours) == 0);
-        if (timing_now_ms() >= begun_ms + (few ? SETTLE_MS : SETTLE_PROMPT_MS))
+        bool alone = session->mode == SESSION_SCRIPT && neighbours_count_online(session->neighbours) == 0;
+        if (timing_now_ms() >= begun_ms + (alone ? SETTLE_MS : SETTLE_PROMPT_MS))
             return;
         told = told || is_told(session);
         greeted = greeted || greeter_wait(session->greeter, told ? SLICE_MS : 0);
