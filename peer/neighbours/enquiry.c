@@ -33,7 +33,7 @@ struct question {
 
 /* One source's part in a question. */
 struct call {
-    struct call *next, **link;
+    struct call *next;
     struct enquiry *enquiry;
     struct question *question;
     struct enquiry_source source;
@@ -82,11 +82,8 @@ static void release(struct question *question)
     free(question);
 }
 
-static void drop_call(struct call *call)
+static void free_call(struct call *call)
 {
-    *call->link = call->next;
-    if (call->next)
-        call->next->link = call->link;
     call->enquiry->open -= !call->silent;
     call->question->calls--;
     release(call->question);
@@ -94,12 +91,25 @@ static void drop_call(struct call *call)
     free(call);
 }
 
+static void drop_call(struct call *call)
+{
+    struct call **at = &call->enquiry->calls;
+    while (*at && *at != call)
+        at = &(*at)->next;
+    if (*at)
+        *at = call->next;
+    free_call(call);
+}
+
 static void drop_all(struct enquiry *enquiry)
 {
-    while (enquiry->calls) {
-        if (enquiry->calls->transfer)
-            http_pool_cancel(enquiry->pool, enquiry->calls->transfer);
-        drop_call(enquiry->calls);
+    struct call *call = enquiry->calls, *next;
+    enquiry->calls = NULL;
+    for (; call; call = next) {
+        next = call->next;
+        if (call->transfer)
+            http_pool_cancel(enquiry->pool, call->transfer);
+        free_call(call);
     }
 }
 
@@ -344,10 +354,7 @@ static enum err ask(struct enquiry *enquiry, struct question *question, const st
     struct call *call = calloc(1, sizeof *call);
     if (!call)
         return ERR_NOMEM;
-    *call = (struct call){
-        .next = enquiry->calls, .link = &enquiry->calls, .enquiry = enquiry, .question = question, .source = *source};
-    if (enquiry->calls)
-        enquiry->calls->link = &call->next;
+    *call = (struct call){.next = enquiry->calls, .enquiry = enquiry, .question = question, .source = *source};
     enquiry->calls = call;
     if (enquiry->open++ == 0) {
         enquiry->answered = false;

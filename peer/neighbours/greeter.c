@@ -31,7 +31,7 @@
 enum call_kind { CALL_HELLO, CALL_LIST, CALL_BYE };
 
 struct call {
-    struct call *next, **link;
+    struct call *next;
     struct greeter *greeter;
     enum call_kind kind;
     struct address address; /* of a hello to a name: unspecified */
@@ -67,16 +67,34 @@ struct greeter {
 
 /* ---- calls ---- */
 
-static void end_call(struct call *call)
+static void free_call(struct call *call)
 {
-    *call->link = call->next;
-    if (call->next)
-        call->next->link = call->link;
     call->greeter->active--;
     if (call->named)
         call->named->busy = false;
     free(call->text);
     free(call);
+}
+
+static void end_call(struct call *call)
+{
+    struct call **at = &call->greeter->calls;
+    while (*at && *at != call)
+        at = &(*at)->next;
+    if (*at)
+        *at = call->next;
+    free_call(call);
+}
+
+/* Their transfers are gone already. */
+static void end_all_calls(struct greeter *greeter)
+{
+    struct call *call = greeter->calls, *next;
+    greeter->calls = NULL;
+    for (; call; call = next) {
+        next = call->next;
+        free_call(call);
+    }
 }
 
 static bool on_data(void *context, const uint8_t *bytes, size_t length)
@@ -96,8 +114,8 @@ static void on_done(void *context, const struct http_result *result);
 
 struct call_setup {
     enum call_kind kind;
-    const struct address *address; /* NULL: */
-    struct named *named;
+    struct address address;
+    struct named *named;     /* NULL: the address counts */
     const char *path, *body; /* body NULL: GET */
     uint64_t timeout_ms;
 };
@@ -109,15 +127,11 @@ static enum err begin_call(struct greeter *greeter, const struct call_setup *set
     struct call *call = calloc(1, sizeof *call);
     if (!call)
         return ERR_NOMEM;
-    *call = (struct call){.next = greeter->calls, .link = &greeter->calls, .greeter = greeter, .kind = setup->kind};
-    if (setup->address)
-        call->address = *setup->address;
+    *call = (struct call){.next = greeter->calls, .greeter = greeter, .kind = setup->kind};
+    call->address = setup->address;
     call->named = setup->named;
-    if (setup->address)
-        address_format(setup->address, text);
-    snprintf(url, sizeof url, "http://%s%s", setup->address ? text : setup->named->endpoint, setup->path);
-    if (greeter->calls)
-        greeter->calls->link = &call->next;
+    address_format(&setup->address, text);
+    snprintf(url, sizeof url, "http://%s%s", setup->named ? setup->named->endpoint : text, setup->path);
     greeter->calls = call;
     greeter->active++;
     struct http_transfer_options options = {.url = url,
@@ -139,7 +153,7 @@ static enum err begin_call(struct greeter *greeter, const struct call_setup *set
 
 static void ask_list(struct greeter *greeter, const struct address *address)
 {
-    struct call_setup setup = {.kind = CALL_LIST, .address = address, .path = "/v1/peers", .timeout_ms = HELLO_MS};
+    struct call_setup setup = {.kind = CALL_LIST, .address = *address, .path = "/v1/peers", .timeout_ms = HELLO_MS};
     (void)begin_call(greeter, &setup);
 }
 
@@ -303,15 +317,13 @@ static void greet_names(struct greeter *greeter, const char *body, uint64_t *wai
 static uint64_t greet(struct greeter *greeter)
 {
     struct neighbours *neighbours = greeter->options.neighbours;
-    struct address address;
     uint64_t wait_ms = LISTS_MAX_MS;
     char *body = hello_text(greeter);
-    struct call_setup setup = {
-        .kind = CALL_HELLO, .address = &address, .path = "/v1/hello", .body = body, .timeout_ms = HELLO_MS};
-    while (body && greeter->active < CALLS_MAX && neighbours_next(neighbours, &address, &wait_ms)) {
+    struct call_setup setup = {.kind = CALL_HELLO, .path = "/v1/hello", .body = body, .timeout_ms = HELLO_MS};
+    while (body && greeter->active < CALLS_MAX && neighbours_next(neighbours, &setup.address, &wait_ms)) {
         if (!begin_call(greeter, &setup))
             continue;
-        neighbours_put_back(neighbours, &address);
+        neighbours_put_back(neighbours, &setup.address);
         wait_ms = NAME_FIRST_MS; /* memory is short */
         break;
     }
@@ -403,9 +415,8 @@ static enum err take_endpoints(struct greeter *greeter)
 
 static void destroy(struct greeter *greeter)
 {
-    while (greeter->calls)
-        end_call(greeter->calls);
     http_pool_free(greeter->pool);
+    end_all_calls(greeter);
     for (size_t i = 0; i < greeter->name_count; i++)
         free(greeter->names[i].endpoint);
     free(greeter->names);
@@ -452,7 +463,7 @@ static void say_bye(struct greeter *greeter)
     if (body && !neighbours_online(greeter->options.neighbours, 0, NEIGHBOURS_KNOWN_MAX, &online, &count)) {
         struct call_setup setup = {.kind = CALL_BYE, .path = "/v1/bye", .body = body, .timeout_ms = BYE_MS};
         for (size_t i = 0; i < count; i++) {
-            setup.address = &online[i].address;
+            setup.address = online[i].address;
             (void)begin_call(greeter, &setup);
         }
     }
@@ -475,8 +486,7 @@ void greeter_stop(struct greeter *greeter)
         write_file(greeter);
     http_pool_free(greeter->pool); /* and the calls under way */
     greeter->pool = http_pool_new(greeter->options.clock, "enxame-peer/" ENXAME_VERSION, CACHED_MAX);
-    while (greeter->calls)
-        end_call(greeter->calls);
+    end_all_calls(greeter);
     if (greeter->pool)
         say_bye(greeter);
     destroy(greeter);

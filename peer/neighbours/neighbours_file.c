@@ -156,7 +156,7 @@ enum err neighbours_file_open(const char *path, neighbours_line_bad *bad, void *
                               struct neighbours_lines *ret_lines, struct why *why)
 {
     char *text = NULL;
-    size_t length;
+    size_t length = 0;
     mode_t mode;
     *ret_lines = (struct neighbours_lines){0};
     struct neighbours_file *file = calloc(1, sizeof *file);

@@ -121,7 +121,7 @@ static bool greet_or_say(struct session *session, const char *endpoint, struct n
 bool command_hello(struct session *session, char *const *words, size_t count)
 {
     (void)count;
-    struct neighbour neighbour;
+    struct neighbour neighbour = {.has_id = false};
     char id[9];
     if (!greet_or_say(session, words[1], &neighbour))
         return false;
@@ -180,7 +180,7 @@ static bool show_listing(struct session *session, struct found *found)
 
 bool command_ls(struct session *session, char *const *words, size_t count)
 {
-    struct neighbour neighbour;
+    struct neighbour neighbour = {.has_id = false};
     struct found found;
     struct why why = {""};
     struct lookup lookup = {.whom = ENQUIRY_NEIGHBOURS, .pages_max = PAGES_MAX, .take = take_found, .context = &found};

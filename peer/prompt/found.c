@@ -77,7 +77,8 @@ static enum err grow(struct found *found)
 static enum err new_row(struct found *found, const struct file_record *file, struct found_row **ret)
 {
     enum err err = found->count == found->capacity ? grow(found) : ERR_OK;
-    char *name = err ? NULL : strdup(file->name);
+    /* After grow() there are rows; analysers do not see that. */
+    char *name = err || !found->rows ? NULL : strdup(file->name);
     if (!name)
         return ERR_NOMEM;
     *ret = &found->rows[found->count];

@@ -282,7 +282,7 @@ static enum err ask_some(struct question *question, struct want **list, size_t m
     for (const struct want *want = *list; want && count < most; want = want->next)
         contents[count++] = job_files_get(&question->job->files, want->file)->content;
     enum err err = job_ask_holders(question->job, contents, count, &holders, &settled, why);
-    for (size_t i = 0; !err && i < settled; i++)
+    for (size_t i = 0; !err && *list && i < settled; i++)
         settle_want(question, list, &holders[i]);
     if (!err)
         job_free_holders(holders, count);
