@@ -210,6 +210,8 @@ static enum err take_files(struct call *call, struct why *why)
     enum err err = file_list_parse(call->answer, call->length, &page, why);
     if (err)
         return err;
+    for (size_t i = 0; i < page.count && !call->source.is_tracker; i++)
+        neighbours_has(call->enquiry->options.neighbours, call->source.neighbour.id, &page.items[i].content);
     bool more = listener->files(listener->context, &call->source, &page);
     call->pages++;
     if (more && page.next && call->pages < call->question->pages_max)
@@ -434,7 +436,8 @@ static enum err ask_all(struct enquiry *enquiry, struct question *question, unsi
         err = ask_tracker(enquiry, question);
     }
     if (!err && (whom & ENQUIRY_NEIGHBOURS) != 0 && options->neighbours)
-        err = neighbours_online(options->neighbours, 0, ENQUIRY_NEIGHBOURS_MAX, &online, &count);
+        err = neighbours_likely(options->neighbours, question->contents, question->count, ENQUIRY_NEIGHBOURS_MAX,
+                                &online, &count);
     for (size_t i = 0; i < count && !err; i++) {
         name_neighbour(&source, &online[i]);
         if (!owes(enquiry, source.name))

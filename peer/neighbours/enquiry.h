@@ -37,7 +37,7 @@ struct enquiry_source {
 
 /* Who is asked. */
 #define ENQUIRY_TRACKER 1u
-#define ENQUIRY_NEIGHBOURS 2u /* those ONLINE, at most ENQUIRY_NEIGHBOURS_MAX, at random */
+#define ENQUIRY_NEIGHBOURS 2u /* those ONLINE: who listed the contents, and at most ENQUIRY_NEIGHBOURS_MAX others */
 #define ENQUIRY_NEIGHBOURS_MAX 64u
 
 struct enquiry_listener {

@@ -1,5 +1,6 @@
 #include "neighbours.h"
 
+#include "hints.h"
 #include "lan.h"
 #include "timing.h"
 
@@ -14,6 +15,7 @@ struct neighbours {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     struct roster roster;
+    struct hints *hints;
     unsigned features;
     uint64_t changes;
     void (*news)(void *context);
@@ -33,7 +35,9 @@ enum err neighbours_new(const struct neighbours_options *options, struct neighbo
     neighbours->features = options->features;
     roster_init(&neighbours->roster, options->id, options->instance);
     pthread_mutex_init(&neighbours->lock, NULL);
-    if (!timing_condition_init(&neighbours->changed)) {
+    neighbours->hints = hints_new();
+    if (!neighbours->hints || !timing_condition_init(&neighbours->changed)) {
+        hints_free(neighbours->hints);
         pthread_mutex_destroy(&neighbours->lock);
         free(neighbours);
         return ERR_NOMEM;
@@ -47,6 +51,7 @@ void neighbours_free(struct neighbours *neighbours)
     if (!neighbours)
         return;
     roster_free(&neighbours->roster);
+    hints_free(neighbours->hints);
     pthread_cond_destroy(&neighbours->changed);
     pthread_mutex_destroy(&neighbours->lock);
     free(neighbours);
@@ -223,21 +228,72 @@ static void shuffle(struct neighbour *items, size_t count, size_t limit)
     }
 }
 
-enum err neighbours_online(struct neighbours *neighbours, unsigned features, size_t limit, struct neighbour **ret,
-                           size_t *ret_count)
+/* Those that are ONLINE and have all of the features. */
+static enum err list_online(struct neighbours *neighbours, unsigned features, struct neighbour **ret, size_t *ret_count)
 {
     size_t count, kept = 0;
     enum err err = neighbours_list(neighbours, ret, &count);
-    if (err) {
-        *ret_count = 0;
-        return err;
-    }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; !err && i < count; i++)
         if ((*ret)[i].status == NEIGHBOUR_ONLINE && ((*ret)[i].features & features) == features)
             (*ret)[kept++] = (*ret)[i];
-    shuffle(*ret, kept, limit);
-    *ret_count = kept < limit ? kept : limit;
+    *ret_count = kept;
+    return err;
+}
+
+enum err neighbours_online(struct neighbours *neighbours, unsigned features, size_t limit, struct neighbour **ret,
+                           size_t *ret_count)
+{
+    enum err err = list_online(neighbours, features, ret, ret_count);
+    if (err)
+        return err;
+    shuffle(*ret, *ret_count, limit);
+    if (*ret_count > limit)
+        *ret_count = limit;
     return ERR_OK;
+}
+
+/* Moves those of the ids that are among the items behind `front` to there; the new end of the front. */
+static size_t bring_forward(struct neighbour *items, size_t count, size_t front, uint8_t (*ids)[HASH_SIZE],
+                            size_t id_count)
+{
+    for (size_t i = 0; i < id_count; i++) {
+        for (size_t j = front; j < count; j++) {
+            if (memcmp(items[j].id, ids[i], HASH_SIZE) != 0)
+                continue;
+            struct neighbour found = items[j];
+            items[j] = items[front];
+            items[front++] = found;
+            break;
+        }
+    }
+    return front;
+}
+
+enum err neighbours_likely(struct neighbours *neighbours, const struct content *contents, size_t content_count,
+                           size_t limit, struct neighbour **ret, size_t *ret_count)
+{
+    size_t front = 0;
+    enum err err = list_online(neighbours, 0, ret, ret_count);
+    for (size_t i = 0; !err && *ret_count > limit && i < content_count && front < limit; i++) {
+        uint8_t ids[HINT_HOLDERS][HASH_SIZE];
+        pthread_mutex_lock(&neighbours->lock);
+        size_t known = hints_find(neighbours->hints, &contents[i], ids);
+        pthread_mutex_unlock(&neighbours->lock);
+        front = bring_forward(*ret, *ret_count, front, ids, known);
+    }
+    if (err)
+        return err;
+    shuffle(*ret + front, *ret_count - front, limit);
+    if (*ret_count > front + limit)
+        *ret_count = front + limit;
+    return ERR_OK;
+}
+
+void neighbours_has(struct neighbours *neighbours, const uint8_t id[static HASH_SIZE], const struct content *content)
+{
+    pthread_mutex_lock(&neighbours->lock);
+    hints_add(neighbours->hints, content, id);
+    pthread_mutex_unlock(&neighbours->lock);
 }
 
 enum err neighbours_find(struct neighbours *neighbours, const uint8_t id[static HASH_SIZE], struct neighbour *ret)

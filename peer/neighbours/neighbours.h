@@ -11,6 +11,7 @@
 #ifndef ENXAME_PEER_NEIGHBOURS_H
 #define ENXAME_PEER_NEIGHBOURS_H
 
+#include "merkle.h"
 #include "neighbour.h"
 #include "roster.h"
 
@@ -60,6 +61,14 @@ enum err neighbours_online(struct neighbours *neighbours, unsigned features, siz
                            size_t *ret_count);
 /* ERR_NOT_FOUND for an unknown or unproven id. */
 enum err neighbours_find(struct neighbours *neighbours, const uint8_t id[static HASH_SIZE], struct neighbour *ret);
+/*
+ * As neighbours_online(), but those come first that were seen to have any of these contents, beyond `limit` if need be: at most
+ * twice as many.
+ */
+enum err neighbours_likely(struct neighbours *neighbours, const struct content *contents, size_t content_count,
+                           size_t limit, struct neighbour **ret, size_t *ret_count);
+/* It told that it has that content. */
+void neighbours_has(struct neighbours *neighbours, const uint8_t id[static HASH_SIZE], const struct content *content);
 size_t neighbours_count_online(struct neighbours *neighbours);
 
 /*
