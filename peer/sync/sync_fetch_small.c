@@ -165,18 +165,23 @@ static void on_done(void *context, const struct http_result *result)
 
 /* ---- what is asked for ---- */
 
+static bool may_bring(const struct sync_fetch *fetch, const struct want *want, size_t peer, uint64_t now_ms)
+{
+    return fetch->peers[peer].there && !fetch_was_tried(want, peer) &&
+           !bans_has(fetch->bans, fetch->peers[peer].id, &want->content, now_ms);
+}
+
 /* How well it fits the peer: 0 not at all, 3 best. */
 static unsigned rank(const struct sync_fetch *fetch, const struct want *want, size_t peer, size_t waiting,
                      uint64_t now_ms)
 {
-    if (want->state != WANT_SMALL || want->dropped || fetch_was_tried(want, peer) ||
-        bans_has(fetch->bans, fetch->peers[peer].id, &want->content, now_ms))
+    if (want->state != WANT_SMALL || want->dropped || !may_bring(fetch, want, peer, now_ms))
         return 0;
     if (memcmp(want->source, fetch->peers[peer].id, HASH_SIZE) == 0)
         return 3;
     for (size_t i = 0; i < fetch->peer_count; i++)
-        if (fetch->peers[i].there && memcmp(want->source, fetch->peers[i].id, HASH_SIZE) == 0 &&
-            !fetch_was_tried(want, i) && now_ms >= fetch->peers[i].rest_until_ms)
+        if (memcmp(want->source, fetch->peers[i].id, HASH_SIZE) == 0 && may_bring(fetch, want, i, now_ms) &&
+            now_ms >= fetch->peers[i].rest_until_ms)
             return waiting > CROWD && fetch->peers[i].in_flight >= FETCH_FLIGHTS_EACH ? 1 : 0;
     return 2;
 }
@@ -255,8 +260,7 @@ static bool start_batch(struct sync_fetch *fetch, size_t peer, uint64_t now_ms)
 static bool has_hope(const struct sync_fetch *fetch, const struct want *want, uint64_t now_ms)
 {
     for (size_t i = 0; i < fetch->peer_count; i++)
-        if (fetch->peers[i].there && !fetch_was_tried(want, i) &&
-            !bans_has(fetch->bans, fetch->peers[i].id, &want->content, now_ms))
+        if (may_bring(fetch, want, i, now_ms))
             return true;
     return false;
 }
