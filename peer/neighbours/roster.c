@@ -246,8 +246,9 @@ static bool has_restarted(const struct roster_row *row, const struct neighbour_s
 static bool is_news(const struct roster_row *row, const struct neighbour_sighting *sighting)
 {
     bool online = row->neighbour.status == NEIGHBOUR_ONLINE;
+    /* Only peers of one network greet each other: it has come to ours. */
     if (row->neighbour.foreign)
-        return false;
+        return sighting->source == NEIGHBOUR_BY_HELLO;
     if (has_restarted(row, sighting))
         return true;
     /* Of two lists the newer one is right; who is there to be heard needs no clock. */

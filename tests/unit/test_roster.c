@@ -340,6 +340,20 @@ static void a_peer_of_another_network_is_left_alone(void **state)
     assert_false(at(roster, 1)->foreign);
 }
 
+static void a_peer_that_comes_from_another_network_is_greeted_at_once(void **state)
+{
+    struct roster *roster = *state;
+    struct neighbour_sighting found = sighting(1, NEIGHBOUR_BY_HELLO);
+    (void)find(roster, &found, 1000);
+    assert_int_equal(greeted(roster, 1000), 1);
+    (void)failed(roster, 1, ROSTER_FOREIGN, 1000);
+    assert_int_equal(greeted(roster, 9000), -1);
+    (void)find(roster, &found, 10000);
+    assert_int_equal(greeted(roster, 10000), 1);
+    assert_true(answer(roster, 1, 7, 10000));
+    assert_false(at(roster, 1)->foreign);
+}
+
 static void a_restart_is_noticed(void **state)
 {
     struct roster *roster = *state;
@@ -385,6 +399,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_table_is_bounded_and_keeps_who_is_online, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_peer_is_greeted_before_those_who_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_of_another_network_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_peer_that_comes_from_another_network_is_greeted_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_restart_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_peer_in_the_place_of_one_takes_its_row, set_up, tear_down),
     };
