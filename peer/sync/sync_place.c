@@ -195,7 +195,8 @@ static enum outcome take_trouble(const struct step *step, enum err err)
 static void take_stamp(struct step *step, const struct stat *placed)
 {
     struct stat status;
-    bool same = fstatat(step->parent_fd, step->base, &status, AT_SYMLINK_NOFOLLOW) == 0 && is_version(&status, placed);
+    bool same = fstatat(step->parent_fd, step->base, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                is_version(&status, placed) && status.st_mode == placed->st_mode;
     stamp_from(same ? &status : placed, &step->stamp);
 }
 

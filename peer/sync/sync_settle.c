@@ -27,7 +27,16 @@ static bool is_seen(const struct stat *status, const struct stamp *seen)
            stamp.mtime_ns == seen->mtime_ns;
 }
 
-/* Whether the content lies at the name; its stamp, and its hashes are kept. */
+/* Whether the file has the entry's time and bit, too. */
+static bool has_metadata(const struct stat *status, const struct stamp *stamp, const struct sync_entry *entry)
+{
+    return stamp->mtime_ns == entry->mtime_ns && ((status->st_mode & S_IXUSR) != 0) == entry->executable;
+}
+
+/*
+ * Whether the content lies at the name; its stamp, and its hashes are kept.  Where somebody changed its time or bit meanwhile the
+ * stamp is none, so that the scan looks at it.
+ */
 static bool is_in_place(struct sync *sync, const struct sync_intent *intent, struct stamp *ret_stamp)
 {
     struct stat status;
@@ -42,7 +51,8 @@ static bool is_in_place(struct sync *sync, const struct sync_intent *intent, str
     hasher_run(&job, 1, 0, NULL, &sync->stop);
     bool same = job.err == ERR_OK && content_equal(&job.hashed.content, &intent->entry.content);
     if (same) {
-        *ret_stamp = job.stamp;
+        if (has_metadata(&status, &job.stamp, &intent->entry))
+            *ret_stamp = job.stamp;
         (void)state_save_hash(sync->options.state, path, &job.stamp, &job.hashed);
     }
     hashed_free(&job.hashed);

@@ -45,6 +45,21 @@ def test_all_that_a_folder_holds_and_all_that_is_done_to_it_travels(group):
     assert b"" in other.trash()
 
 
+def test_names_of_one_content_keep_their_own_times_and_bits(group):
+    one, other = group.add(), group.add()
+    group.launch(one)
+    for size in (0, 1000, 700_000):
+        for number in range(3):
+            path = one.write(f"{size}-{number}", random.Random(size).randbytes(size))
+            path.chmod(0o755 if number == 1 else 0o644)
+            os.utime(path, ns=(0, 1_000_000_000 * (size + number + 1)))
+    one.say("sync wait 60")
+    group.launch(other)
+    assert len(group.wait_same()) == 9
+    one.say("sync wait 60")
+    assert not one.trash() and not other.trash()
+
+
 def test_a_renamed_or_copied_file_fetches_nothing(group, tmp_path):
     one, other = group.start()
     random_file(one.path / "large", 3_000_000)
