@@ -75,8 +75,10 @@ static bool on_item(void *context, const struct batch_item *item)
             else
                 flight->err = ERR_NOMEM;
         }
-        if (flight->err)
+        if (flight->err) {
+            free(hashed.layer);
             return false;
+        }
         flight->wants[item->index] = NULL;
         flight->good++;
         fetch_end(fetch, want, ERR_OK, &hashed);
