@@ -60,25 +60,31 @@ static void give_back(struct flight *flight, struct want *want, bool elsewhere)
     fetch_set_state(flight->fetch, want, WANT_SMALL);
 }
 
+static enum err take_content(struct sync *sync, const struct content *content, const struct batch_item *item,
+                             struct hashed *ret)
+{
+    *ret = (struct hashed){.content = *content, .chunk_size = BLOCK_SIZE};
+    enum err err = incoming_write(sync, content, item->bytes);
+    if (err || item->layer_count == 0)
+        return err;
+    ret->layer = malloc(item->layer_count * HASH_SIZE);
+    if (!ret->layer)
+        return ERR_NOMEM;
+    memcpy(ret->layer, item->layer, item->layer_count * HASH_SIZE);
+    ret->count = item->layer_count;
+    return ERR_OK;
+}
+
 static bool on_item(void *context, const struct batch_item *item)
 {
     struct flight *flight = context;
     struct sync_fetch *fetch = flight->fetch;
     struct want *want = flight->wants[item->index];
-    struct hashed hashed = {.content = want->content, .chunk_size = BLOCK_SIZE, .count = item->layer_count};
     if (item->outcome == BATCH_GOOD) {
-        flight->err = incoming_write(fetch->sync, &want->content, item->bytes);
-        if (!flight->err && item->layer_count > 0) {
-            hashed.layer = malloc(item->layer_count * HASH_SIZE);
-            if (hashed.layer)
-                memcpy(hashed.layer, item->layer, item->layer_count * HASH_SIZE);
-            else
-                flight->err = ERR_NOMEM;
-        }
-        if (flight->err) {
-            free(hashed.layer);
+        struct hashed hashed;
+        flight->err = take_content(fetch->sync, &want->content, item, &hashed);
+        if (flight->err)
             return false;
-        }
         flight->wants[item->index] = NULL;
         flight->good++;
         fetch_end(fetch, want, ERR_OK, &hashed);

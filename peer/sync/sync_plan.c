@@ -125,16 +125,7 @@ static enum err keep_folder(struct sync *sync, const struct sync_row *ours, cons
     err = sync_entry_copy(&ours->entry, &decision->result);
     version_free(&decision->result.version);
     decision->result.version = merged;
-    if (err || theirs->kind != SYNC_FILE)
-        return err;
-    decision->conflict = true;
-    err = sync_entry_copy(theirs, &decision->loser);
-    char *name = err ? NULL : sync_conflict_name(theirs);
-    if (!name)
-        return err ? err : ERR_NOMEM;
-    free(decision->loser.name);
-    decision->loser.name = name;
-    return ERR_OK;
+    return err || theirs->kind != SYNC_FILE ? err : sync_keep_loser(theirs, decision);
 }
 
 static enum outcome plan(struct sync *sync, struct group *group, struct item *item, bool keeps_folder)

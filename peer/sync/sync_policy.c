@@ -175,7 +175,7 @@ static void make_author(const struct sync_entry *loser, uint8_t ret_id[static HA
     memcpy(ret_id + AUTHOR_SHOWN, hash, HASH_SIZE - AUTHOR_SHOWN);
 }
 
-static enum err make_loser(const struct sync_entry *loser, struct sync_decision *ret)
+enum err sync_keep_loser(const struct sync_entry *loser, struct sync_decision *ret)
 {
     struct sync_entry copy = *loser;
     uint8_t id[HASH_SIZE];
@@ -214,7 +214,7 @@ static enum err decide_concurrent(const struct sync_entry *ours, const struct sy
     if (!needs_copy(winner, loser))
         return ERR_OK;
     ret->loser_is_ours = !is_ours;
-    return make_loser(loser, ret);
+    return sync_keep_loser(loser, ret);
 }
 
 enum err sync_decide(const struct sync_entry *ours, const struct sync_entry *theirs, struct sync_decision *ret)

@@ -37,6 +37,8 @@ void sync_decision_free(struct sync_decision *decision);
 
 /* `ours` NULL: the name was never known here.  ERR_NOMEM; ERR_TOO_LARGE where the versions cannot be merged. */
 enum err sync_decide(const struct sync_entry *ours, const struct sync_entry *theirs, struct sync_decision *ret);
+/* Makes the decision a conflict in which this one loses. */
+enum err sync_keep_loser(const struct sync_entry *loser, struct sync_decision *ret);
 /* Whether the verdict would be another than SYNC_IGNORE. */
 bool sync_is_news(const struct sync_entry *ours, const struct sync_entry *theirs);
 /* Whether nothing but the version may differ: kind, content and, of files, metadata. */
