@@ -19,6 +19,7 @@ import process
 import refresh
 import swarm
 import swarms
+import syncing
 import workplace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -149,6 +150,14 @@ def parser():
     add_programs(one, swarms.KINDS, ["enxame"])
     one.set_defaults(run=growth.run)
 
+    one = commands.add_parser("sync", parents=[common], help="three hosts that keep a folder the same")
+    one.add_argument("--files", type=count(1_000_000), default=1000, metavar="N", help="(1000)")
+    one.add_argument("--size", type=size, default=30 << 20, help="of one file beside them (30M)")
+    one.add_argument("--edits", type=count(1000), default=6, metavar="N", help="of one file, by one host after the other (6)")
+    one.add_argument("--rate", type=rate, help="of each link and direction, bits a second (no limit)")
+    add_programs(one, syncing.KINDS)
+    one.set_defaults(run=syncing.run)
+
     one = commands.add_parser("refresh", help="run the commands of a document's tables, and renew the tables")
     one.add_argument("tables", nargs="*", metavar="TABLE", help="by their names; all by default")
     one.add_argument("--file", type=pathlib.Path, default=ROOT / "docs" / "BENCHMARKS.md", help="(docs/BENCHMARKS.md)")
@@ -162,7 +171,7 @@ def parser():
 
 def usage_fault(options):
     """What is wrong with the options together; None where they will do."""
-    if options.command in ("swarm", "growth"):
+    if options.command in ("swarm", "growth", "sync"):
         if os.geteuid() != 0:
             return f"{options.command} makes network namespaces: run it as root"
         return needs.missing(["ip", "tc"])
@@ -170,7 +179,8 @@ def usage_fault(options):
 
 
 def choose_programs(options, bench):
-    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES}.get(options.command, swarms.KINDS)
+    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES, "sync": syncing.KINDS}
+    kinds = kinds.get(options.command, swarms.KINDS)
     options.programs = needs.present(list(dict.fromkeys(options.programs)), kinds, bench.say)
     if not options.programs and options.command != "hash":
         raise process.Failed("none of the programs is here")

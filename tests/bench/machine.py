@@ -15,6 +15,7 @@ VERSIONS = {
     "curl": ["curl", "--version"],
     "rsync": ["rsync", "--version"],
     "openssl": ["openssl", "version"],
+    "syncthing": ["syncthing", "--version"],
 }
 
 

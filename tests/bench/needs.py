@@ -13,6 +13,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "openssl": "openssl",
     "rsync": "rsync",
+    "syncthing": "syncthing",
     "tc": "iproute2",
 }
 

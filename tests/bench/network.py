@@ -143,6 +143,10 @@ class Network:
              f"addr add {host.address}/{64 if self.ipv6 else 16} dev eth0\nlink set eth0 up\n")  # fmt: skip
         return port
 
+    def set_link(self, host, up):
+        """Its cable at the switch; what it is in the middle of is cut."""
+        _run(self._hub, ["ip", "link", "set", f"port{self.hosts.index(host) + 1}", "up" if up else "down"])
+
     def close(self):
         while self._descriptors:
             os.close(self._descriptors.pop())

@@ -77,7 +77,7 @@ def namespaces():
 def test_help_names_each_command():
     done = bench("--help")
     assert done.returncode == 0
-    for command in ("transfer", "small-files", "hash", "swarm", "growth", "refresh"):
+    for command in ("transfer", "small-files", "hash", "swarm", "growth", "sync", "refresh"):
         assert command in done.stdout
         assert bench(command, "--help").returncode == 0
 
@@ -154,6 +154,16 @@ def test_swarm_measures_and_leaves_nothing_behind(tmp_path, work):
     # The link carries what the programs sent, and the frames around it.
     assert 0.99 < run["seeder_payload_ratio"] < run["seeder_link_ratio"] < 3
     assert shown.startswith("| program") and "| enxame" in shown
+
+
+@pytest.mark.needs_root
+def test_sync_measures_and_compares_every_byte(tmp_path, work):
+    words = ["--files", "40", "--size", "1M", "--edits", "1", "--runs", "1", "--programs", "enxame"]
+    found, _ = figures(tmp_path, work, "sync", *words)
+    assert (found["hosts"], found["files"], found["size"]) == (3, 40, 1 << 20)
+    (run,) = found["programs"]["enxame"]["runs"]
+    assert min(run[name] for name in ("contact_s", "files_s", "edit_s", "rss_bytes")) > 0
+    assert run["slowest_edit_s"] >= run["edit_s"]
 
 
 @pytest.mark.needs_root
