@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 
 import pytest
 
@@ -296,3 +297,59 @@ def test_killed_at_random_moments_no_file_is_ever_half_written(group):
         group.launch(other)
     assert not conflicts(group.wait_same())
     assert texts(other.path) == contents
+
+
+# ---- no room ----
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB; grow(mebibytes) makes it larger."""
+    path = tmp_path / "disk"
+    path.mkdir()
+
+    def mount(options):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
+
+    mount("size=24m")
+    yield path, lambda mebibytes: mount(f"remount,size={mebibytes}m")
+    subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_makes_one_peer_wait_and_harms_nobody(group, small_disk):
+    disk, grow = small_disk
+    one, other, full = group.add(), group.add(), group.add(disk / "synced")
+    for replica in (one, other, full):
+        group.launch(replica)
+    one.write("first", "before")
+    group.wait_same()
+    for number in range(120):
+        random_file(one.path / f"many/{number}", 250_000, seed=number)
+    random_file(one.path / "large", 30_000_000, seed=999)
+    group.wait_same(one, other)
+    wait_until(lambda: "full" in full.say("sync", status=None), what="it says that the disk is full")
+    assert "waits" in full.peer.err()
+    assert full.peer.alive and full.read("first") == b"before"
+    known = set(texts(one.path).values())
+    assert set(texts(full.path).values()) <= known, "nothing is half written"
+    grow(300)
+    group.wait_same()
+
+
+@pytest.mark.needs_root
+def test_a_full_trash_makes_it_wait_until_there_is_room(group, small_disk):
+    disk, grow = small_disk
+    one, small = group.add(), group.add(disk / "synced")
+    for replica in (one, small):
+        group.launch(replica)
+    for number in range(5):
+        random_file(one.path / f"{number}", 900_000, seed=number)
+    group.wait_same()
+    for number in range(5):
+        random_file(one.path / f"{number}", 900_000, seed=100 + number)
+    wait_until(lambda: "trash is full" in small.say("sync", status=None))
+    assert 0 < len(small.trash()) < 5
+    grow(300)  # and with it the tenth of it
+    group.wait_same()
+    assert len(small.trash()) == 5
