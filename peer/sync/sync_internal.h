@@ -29,10 +29,11 @@ struct sync {
      * old one was lost, or is another folder's) never speaks as the old one: what it finds is concurrent with what others have.
      */
     uint8_t author[HASH_SIZE];
-    pthread_mutex_t folder; /* see sync.h */
+    /* See sync.h.  Locked before the index, that before the clock, that before the database of the state. */
+    pthread_mutex_t folder;
     atomic_bool stop;
-    atomic_bool
-        joining; /* this index has not seen the whole folder once: what is found are no edits, but old versions */
+    /* This index has not seen the whole folder once: what is found are no edits, but old versions */
+    atomic_bool joining;
     struct ignore *ignore; /* changed with `folder` held, by the watcher only; NULL: nothing is ignored */
 
     struct sync_watch *watch;

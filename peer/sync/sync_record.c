@@ -135,21 +135,17 @@ static void begin(struct sync_record *record)
 {
     pthread_mutex_lock(&record->sync->folder);
     index_begin(record->sync->index);
-    state_begin(record->sync->options.state);
 }
 
 /* The first error counts; what was put is in the index where there was none. */
 static enum err end(struct sync_record *record, enum err err)
 {
     struct sync *sync = record->sync;
-    enum err kept = state_commit(sync->options.state);
     if (err)
         index_rollback(sync->index);
     else
         err = index_commit(sync->index);
     pthread_mutex_unlock(&sync->folder);
-    if (kept)
-        log_warn("hashes of %s are not kept: %s", sync->path, err_name(kept));
     if (err && err != ERR_CANCELLED) {
         struct why why;
         (void)why_set(&why, err, "what changed cannot be recorded in the peer's index: %s", err_name(err));
@@ -283,8 +279,6 @@ static enum err put_file(struct sync_record *record, const struct edit *edit, st
     bool changed = take_metadata(row, status, &edit->stamp);
     changed = changed || memcmp(row->entry.content.root, content->root, HASH_SIZE) != 0 ||
               row->entry.content.size != content->size;
-    if (!edit->is_known)
-        (void)state_save_hash(sync->options.state, edit->path, &edit->stamp, &edit->hashed);
     if (!changed)
         return index_restamp(sync->index, edit->name, &edit->stamp);
     row->entry.kind = SYNC_FILE;
@@ -352,11 +346,30 @@ static enum err put(struct sync_record *record, struct edit *edit)
     return err;
 }
 
+/*
+ * Before the entries, so that layers can be served as soon as others know of them.  Not in the midst of it: the clock, which
+ * is asked there, keeps itself in the same database.
+ */
+static void keep_hashes(struct sync_record *record)
+{
+    struct state *state = record->sync->options.state;
+    state_begin(state);
+    for (size_t i = 0; i < record->edit_count; i++) {
+        const struct edit *edit = &record->edits[i];
+        if (edit->ready && !edit->done && !edit->is_folder && !edit->is_known)
+            (void)state_save_hash(state, edit->path, &edit->stamp, &edit->hashed);
+    }
+    enum err err = state_commit(state);
+    if (err)
+        log_warn("hashes of %s are not kept: %s", record->sync->path, err_name(err));
+}
+
 /* Records those that are ready; they are done then, or looked at later. */
 static enum err put_ready(struct sync_record *record)
 {
     struct sync *sync = record->sync;
     enum err err = ERR_OK;
+    keep_hashes(record);
     begin(record);
     uint64_t before = index_sequence(sync->index);
     for (size_t i = 0; i < record->edit_count && !err; i++) {
