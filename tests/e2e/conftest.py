@@ -7,6 +7,7 @@ Markers: `sanitized` tests run again with the programs built with sanitizers; `l
 import contextlib
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -17,6 +18,10 @@ TIMEOUT_S = 120
 
 
 def pytest_configure(config):
+    # Ignored under nohup and in the background of a script, and so would the programs under test that inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
     config.addinivalue_line("markers", "sanitized: runs again with the sanitizers' builds")
     config.addinivalue_line("markers", "long: runs only with ENXAME_LONG=1")
     config.addinivalue_line("markers", "needs_root: runs only as root")
@@ -54,8 +59,8 @@ def start_tracker(launcher):
 
 @pytest.fixture
 def tracker(start_tracker):
-    """A tracker that is up."""
-    return start_tracker()
+    """A tracker that is up; nobody who plays a peer without a heartbeat lapses because the machine is slow."""
+    return start_tracker("--expire", "600")
 
 
 @pytest.fixture

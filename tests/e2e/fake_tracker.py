@@ -65,7 +65,7 @@ class FakeTracker:
             def do_POST(self):
                 length = int(self.headers.get("Content-Length", 0))
                 body = json.loads(self.rfile.read(length) or b"{}")
-                kind = self.path.split("/")[-1]
+                kind = self.path.split("?")[0].split("/")[-1]
                 self._reply(*fake.answer("register" if kind == "peers" else kind, length, body))
 
             def do_GET(self):

@@ -83,11 +83,11 @@ def test_one_download_goes_and_the_other_goes_on(tracker, open_prompt):
 
 
 def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
-    contents = [Content.random(3 * CHUNK, seed=seed, name=f"dir{seed}/f") for seed in range(9)]
+    contents = [Content.random(30 * CHUNK, seed=seed, name=f"dir{seed}/f") for seed in range(9)]
     with contextlib.ExitStack() as stack:
         for content in contents:
-            holder = stack.enter_context(FakeHolder(content, tracker=tracker.address))
-            holder.fail("silent", on=("data",))
+            # Slow enough to take minutes, and too fast to stall, which would let the ninth begin.
+            stack.enter_context(FakeHolder(content, tracker=tracker.address)).rate_bytes_s = 6000
         prompt = open_prompt(tracker)
         for content in contents:
             prompt.child.send(f"download {content.name}\r")

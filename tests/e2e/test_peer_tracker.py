@@ -74,7 +74,7 @@ def test_after_kill_9_the_next_start_takes_the_place_of_the_last_at_once(tracker
     first.kill()
     second = start_peer(tracker=tracker, dir=tmp_path / "peer")
     assert second.port != first.port
-    wait_until(lambda: [row["port"] for row in tracker.client().peers()] == [second.port], 5)
+    wait_until(lambda: [row["port"] for row in tracker.client().peers()] == [second.port], 15)
 
 
 def test_heartbeats_keep_a_peer_known(fast_tracker, start_peer):
