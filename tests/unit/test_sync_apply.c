@@ -427,6 +427,21 @@ static void a_version_is_restored_as_an_edit(void **unused)
 
 /* ---- after a crash ---- */
 
+static const char *staged_path(const struct sync_intent *intent)
+{
+    char name[INCOMING_NAME_SIZE + 20];
+    snprintf(name, sizeof name, ".enxame/incoming/%s", intent->staged);
+    return in_sync(name);
+}
+
+/* As it is prepared before it gets its name. */
+static void set_time(const char *path, int64_t mtime_ns)
+{
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT}, {.tv_sec = (time_t)(mtime_ns / 1000000000), .tv_nsec = (long)(mtime_ns % 1000000000)}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
 /* An intent as it is committed before anything is done; the sync rests meanwhile. */
 static struct sync_intent make_intent(const char *name, const char *text, const char *trash)
 {
@@ -436,6 +451,7 @@ static struct sync_intent make_intent(const char *name, const char *text, const 
     if (text) {
         incoming_name(&intent.entry.content, staged);
         intent.staged = strdup(staged);
+        set_time(staged_path(&intent), intent.entry.mtime_ns);
     }
     intent.had = stamp_read_path(in_sync(name), &intent.seen) == ERR_OK;
     assert_int_equal(index_add_intent(sync_->index, &intent), ERR_OK);
@@ -444,13 +460,6 @@ static struct sync_intent make_intent(const char *name, const char *text, const 
         (void)mkdir(in_sync(".enxame/trash/day"), 0777);
     }
     return intent;
-}
-
-static const char *staged_path(const struct sync_intent *intent)
-{
-    char name[INCOMING_NAME_SIZE + 20];
-    snprintf(name, sizeof name, ".enxame/incoming/%s", intent->staged);
-    return in_sync(name);
 }
 
 /* Nothing is looked at or put into place until restart(). */
