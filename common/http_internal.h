@@ -90,6 +90,12 @@ struct http_link *http_link_new(int fd); /* NULL: out of memory */
 /* The server's own hold ends. */
 void http_link_closed(struct http_link *link);
 
+/*
+ * Whether it is one of our own programs: what headers tell browsers and resuming clients would only cost a share of the
+ * line, as answers are small and many.
+ */
+bool http_request_is_from_peer(const struct http_request *request);
+
 /* The stream as a response; NULL: out of memory, all was released then. */
 struct MHD_Response *http_flow_response(struct http_request *request, const struct http_stream *stream);
 

@@ -126,12 +126,22 @@ void *http_request_note(const struct http_request *request)
     return request->note;
 }
 
+bool http_request_is_from_peer(const struct http_request *request)
+{
+    static const char name[] = "enxame/";
+    const char *agent = http_request_header(request, "User-Agent");
+
+    return agent != NULL && strncmp(agent, name, sizeof name - 1) == 0;
+}
+
 /* Takes the response over; for a deferred request this wakes its connection, after which it may be gone. */
 static void finish(struct http_request *request, int status, struct MHD_Response *response, uint64_t length)
 {
     struct http_server *server = request->server;
     bool is_deferred;
 
+    if (!http_request_is_from_peer(request))
+        (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     pthread_mutex_lock(&server->lock);
     request->status = status;
     request->response = response;
@@ -333,12 +343,14 @@ void http_reply_file(struct http_request *request, const struct http_file *file)
     }
     if (file->partial)
         add_content_range(request, file->offset, file->length, file->size);
-    if (file->etag != NULL)
-        http_reply_header(request, "ETag", file->etag);
-    if (file->filename != NULL)
-        add_disposition(request, file->filename);
     (void)MHD_add_response_header(response, "Content-Type", "application/octet-stream");
-    (void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
-    (void)MHD_add_response_header(response, "Content-Security-Policy", "sandbox; default-src 'none'");
+    if (!http_request_is_from_peer(request)) {
+        if (file->etag != NULL)
+            http_reply_header(request, "ETag", file->etag);
+        if (file->filename != NULL)
+            add_disposition(request, file->filename);
+        (void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
+        (void)MHD_add_response_header(response, "Content-Security-Policy", "sandbox; default-src 'none'");
+    }
     finish(request, file->partial ? 206 : 200, response, file->length);
 }

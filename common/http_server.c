@@ -360,7 +360,6 @@ static enum MHD_Result queue(struct http_request *request)
     }
     for (size_t i = 0; i < request->header_count; i++)
         (void)MHD_add_response_header(request->response, request->headers[i][0], request->headers[i][1]);
-    (void)MHD_add_response_header(request->response, "X-Content-Type-Options", "nosniff");
     set_deadline(server, request->link, ANSWER_DEADLINE_MS + request->reply_length / ANSWER_RATE_MIN * 1000);
     result = MHD_queue_response(request->connection, (unsigned)request->status, request->response);
     MHD_destroy_response(request->response);

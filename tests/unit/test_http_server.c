@@ -329,6 +329,26 @@ static void ranges_of_files_are_served(void **state)
     assert_int_equal(ask_status("GET /file/10 HTTP/1.1\r\n" HOST "Range: bytes=1-\r\nIf-Range: \"new\"\r\n\r\n"), 200);
 }
 
+static void peers_are_spared_what_is_said_to_others(void **state)
+{
+    static const char *const spared[] = {"ETag", "Accept-Ranges", "Content-Disposition", "Content-Security-Policy",
+                                         "X-Content-Type-Options"};
+    struct sockets_reply reply =
+        ask("GET /file/300000 HTTP/1.1\r\n" HOST "User-Agent: enxame/9.9\r\nRange: bytes=5-9\r\n\r\n");
+
+    (void)state;
+    assert_int_equal(reply.status, 206);
+    assert_string_equal(sockets_header(&reply, "Content-Range"), "bytes 5-9/300000");
+    assert_string_equal(sockets_header(&reply, "Content-Type"), "application/octet-stream");
+    for (size_t i = 0; i < sizeof spared / sizeof *spared; i++)
+        assert_string_equal(sockets_header(&reply, spared[i]), "");
+    sockets_reply_free(&reply);
+    reply = ask("GET /file/300000 HTTP/1.1\r\n" HOST "User-Agent: Mozilla/5.0 enxame/9.9\r\n\r\n");
+    for (size_t i = 0; i < sizeof spared / sizeof *spared; i++)
+        assert_string_not_equal(sockets_header(&reply, spared[i]), "");
+    sockets_reply_free(&reply);
+}
+
 static void streams_are_sent_and_released(void **state)
 {
     struct sockets_reply reply = ask("GET /stream/whole HTTP/1.1\r\n" HOST "\r\n");
@@ -437,6 +457,7 @@ int main(void)
         TEST(ranges_of_memory_are_served),
         TEST(files_are_served),
         TEST(ranges_of_files_are_served),
+        TEST(peers_are_spared_what_is_said_to_others),
         TEST(streams_are_sent_and_released),
         TEST(answers_may_come_later_from_another_thread),
         TEST(the_clock_is_merged_and_ticked),
