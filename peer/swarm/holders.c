@@ -10,6 +10,9 @@
 #define SPAN_US 4000u
 #define SPAN_BYTES_MAX (4u * MIB)
 #define REST_MAX_MS 30000u
+/* No chunk is late sooner. */
+#define TAKE_OVER_MS 500u
+#define TAKE_OVER_AT_END_MS 100u
 
 void pace_start(struct pace *pace, uint64_t now_us)
 {
@@ -77,11 +80,12 @@ unsigned holders_window(const struct pace *pace, size_t holders)
     return window > WINDOW_MAX ? WINDOW_MAX : (unsigned)window;
 }
 
-bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length)
+bool holders_should_take_over(uint64_t elapsed_ms, const struct pace *own, uint64_t chunk_length, bool at_end)
 {
-    uint64_t own_ms = own_speed_bytes_s == 0 ? 1000 : chunk_length * 1000 / own_speed_bytes_s;
+    uint64_t own_ms = own->speed_bytes_s == 0 ? 1000 : chunk_length * 1000 / own->speed_bytes_s;
 
-    return elapsed_ms >= 500 && elapsed_ms / 2 >= own_ms;
+    return elapsed_ms >= (at_end ? TAKE_OVER_AT_END_MS : TAKE_OVER_MS) &&
+           elapsed_ms / 2 >= own_ms + own->wait_us / 1000;
 }
 
 bool holders_is_hopeless(uint64_t elapsed_ms, uint64_t received, uint64_t chunk_length, uint64_t own_speed_bytes_s)

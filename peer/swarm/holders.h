@@ -44,10 +44,11 @@ size_t holders_span(const struct pace *pace, uint64_t chunk_size);
 unsigned holders_window(const struct pace *pace, size_t holders);
 
 /*
- * Whether an idle holder should fetch a chunk that another one has been fetching for `elapsed_ms`, because that one is much
- * slower: after twice the idle holder's own time for a chunk, and at least half a second.
+ * Whether an idle holder, of pace `own`, should fetch a chunk that another one has been fetching for `elapsed_ms`, because
+ * that one is much slower: after twice its own time for a chunk, waiting included, and at least half a second; a tenth where
+ * all that is missing is under way (`at_end`), as each moment counts then and little can be fetched twice.
  */
-bool holders_should_take_over(uint64_t elapsed_ms, uint64_t own_speed_bytes_s, uint64_t chunk_length);
+bool holders_should_take_over(uint64_t elapsed_ms, const struct pace *own, uint64_t chunk_length, bool at_end);
 
 /*
  * Whether a holder that brought `received` bytes of a chunk in `elapsed_ms` should lose it where there is no room for

@@ -6,6 +6,7 @@
 #define AUTO_CHUNKS 32768u
 /* The rarest of so many, taken at random, is rare enough. */
 #define SAMPLE 1024u
+#define LOOK_MAX 8192u
 #define AUTO_MIN (64u * KIB)
 #define AUTO_MAX (4u * MIB)
 
@@ -73,6 +74,11 @@ bool picker_is_done(const struct picker *picker)
     return picker->missing_count == 0;
 }
 
+bool picker_is_all_under_way(const struct picker *picker)
+{
+    return picker->idle == 0;
+}
+
 bool picker_is_nearly_done(const struct picker *picker)
 {
     return picker->missing_count <= picker->count / 8;
@@ -132,6 +138,18 @@ bool picker_choose(struct picker *picker, const struct bitmap *have, size_t *ret
     }
     *ret_index = best;
     return best != SIZE_MAX;
+}
+
+bool picker_has_many(const struct picker *picker, const struct bitmap *have, size_t many)
+{
+    for (size_t i = 0, found = 0; i < picker->missing_count && i < LOOK_MAX; i++) {
+        size_t chunk = picker->missing[i];
+
+        found += picker->in_flight[chunk] == 0 && bitmap_get(have, chunk);
+        if (found >= many)
+            return true;
+    }
+    return false;
 }
 
 static bool is_free(const struct picker *picker, const struct bitmap *have, size_t chunk)

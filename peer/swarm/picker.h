@@ -34,9 +34,14 @@ void picker_have(struct picker *picker, size_t index);
 /* A partial holder's map changed from `before` (NULL: nothing) to `after` (NULL: it is gone). */
 void picker_availability(struct picker *picker, const struct bitmap *before, const struct bitmap *after);
 
-bool picker_is_done(const struct picker *picker);        /* nothing is missing */
+bool picker_is_done(const struct picker *picker); /* nothing is missing */
+/* Whether each missing chunk is being fetched. */
+bool picker_is_all_under_way(const struct picker *picker);
 bool picker_is_nearly_done(const struct picker *picker); /* at most an eighth is missing */
 bool picker_is_missing(const struct picker *picker, size_t index);
+
+/* Whether a holder has at least so many chunks that are missing and that nobody fetches. */
+bool picker_has_many(const struct picker *picker, const struct bitmap *have, size_t many);
 
 /* A partial holder has one chunk more. */
 void picker_seen(struct picker *picker, size_t index);

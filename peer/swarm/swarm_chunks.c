@@ -24,8 +24,8 @@ static bool is_overdue(const struct remote *remote, uint64_t now_ms, size_t chun
     for (size_t i = 0; i < swarm->lane_count; i++) {
         for (const struct fetch *fetch = swarm->lanes[i]->running; fetch != NULL; fetch = fetch->next) {
             if (swarm_fetch_covers(fetch, chunk) &&
-                (fetch->remote == remote ||
-                 !holders_should_take_over(now_ms - fetch->since_ms, remote->pace.speed_bytes_s, length)))
+                (fetch->remote == remote || !holders_should_take_over(now_ms - fetch->since_ms, &remote->pace, length,
+                                                                      picker_is_all_under_way(&swarm->picker))))
                 return false;
         }
     }

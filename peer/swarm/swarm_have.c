@@ -10,6 +10,8 @@
 #define HAVE_GAP_MAX_MS 250u
 /* The pause where it has nothing that we lack: news from there are waited for. */
 #define BARREN_GAP_MS 50u
+/* The same where hardly anybody has anything for us: at the start and at the end each moment counts. */
+#define HUNGRY_GAP_MS 10u
 #define HAVE_TIMEOUT_MS 8000u
 
 /* Leechers that are asked at a time. */
@@ -100,14 +102,26 @@ static bool take_answer(struct remote *remote, struct have_answer *answer)
     return true;
 }
 
+/* Whether it has so much for us, twice what it sends until the longest pause is over, that news from there can wait. */
+static bool has_plenty(const struct remote *remote)
+{
+    const struct swarm *swarm = remote->swarm;
+    uint64_t soon = remote->pace.speed_bytes_s / 1000 * HAVE_GAP_MAX_MS * 2 / swarm->chunk_size;
+
+    return soon > 0 && remote->have.count == swarm->picker.count &&
+           picker_has_many(&swarm->picker, &remote->have, (size_t)soon);
+}
+
 static uint64_t gap_ms(const struct remote *remote)
 {
     const struct swarm *swarm = remote->swarm;
     uint64_t gap = HAVE_GAP_MS + swarm->leechers * HAVE_GAP_LEECHER_MS;
 
     if (remote->barren_at == swarm->released)
-        return BARREN_GAP_MS;
-    return gap < HAVE_GAP_MAX_MS ? gap : HAVE_GAP_MAX_MS;
+        return swarm->fetches * 2 <= swarm->leechers ? HUNGRY_GAP_MS : BARREN_GAP_MS;
+    if (gap > HAVE_GAP_MAX_MS || has_plenty(remote))
+        return HAVE_GAP_MAX_MS;
+    return gap;
 }
 
 static bool on_have_data(void *context, const uint8_t *bytes, size_t length)

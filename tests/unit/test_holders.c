@@ -161,14 +161,22 @@ static void waiting_and_flowing_are_told_apart(void **state)
 
 static void a_much_faster_holder_takes_over(void **state)
 {
+    struct pace fast = {.speed_bytes_s = 100 * MIB}, even = {.speed_bytes_s = MIB}, unknown = {0},
+                slow = {.speed_bytes_s = 1};
+
     (void)state;
-    assert_false(holders_should_take_over(499, 100 * MIB, 64 * KIB)); /* at least half a second */
-    assert_true(holders_should_take_over(500, 100 * MIB, 64 * KIB));
-    assert_false(holders_should_take_over(1999, MIB, MIB)); /* twice its own time */
-    assert_true(holders_should_take_over(2000, MIB, MIB));
-    assert_false(holders_should_take_over(1999, 0, MIB)); /* unknown: as if it took a second */
-    assert_true(holders_should_take_over(2000, 0, MIB));
-    assert_false(holders_should_take_over(60000, 1, CHUNK_SIZE_MAX));
+    assert_false(holders_should_take_over(499, &fast, 64 * KIB, false)); /* at least half a second */
+    assert_true(holders_should_take_over(500, &fast, 64 * KIB, false));
+    assert_false(holders_should_take_over(99, &fast, 64 * KIB, true)); /* sooner where nothing else is left to do */
+    assert_true(holders_should_take_over(100, &fast, 64 * KIB, true));
+    assert_false(holders_should_take_over(1999, &even, MIB, true)); /* twice its own time */
+    assert_true(holders_should_take_over(2000, &even, MIB, false));
+    even.wait_us = 100000; /* until its answer begins */
+    assert_false(holders_should_take_over(2199, &even, MIB, true));
+    assert_true(holders_should_take_over(2200, &even, MIB, true));
+    assert_false(holders_should_take_over(1999, &unknown, MIB, false)); /* as if it took a second */
+    assert_true(holders_should_take_over(2000, &unknown, MIB, false));
+    assert_false(holders_should_take_over(60000, &slow, CHUNK_SIZE_MAX, true));
 }
 
 static void a_chunk_is_lost_where_its_rest_would_take_too_long(void **state)

@@ -197,6 +197,41 @@ static void what_is_in_flight_is_not_chosen(void **state)
     assert_int_equal(index, 0);
 }
 
+static void it_is_known_when_all_is_under_way(void **state)
+{
+    (void)state;
+    begin(3, 6);
+    picker_have(&picker, 0);
+    picker_started(&picker, 1);
+    assert_false(picker_is_all_under_way(&picker));
+    picker_started(&picker, 2);
+    assert_true(picker_is_all_under_way(&picker));
+    picker_ended(&picker, 1); /* in vain */
+    assert_false(picker_is_all_under_way(&picker));
+    picker_have(&picker, 1);
+    assert_true(picker_is_all_under_way(&picker));
+}
+
+static void a_holder_has_many_where_they_are_missing_and_free(void **state)
+{
+    struct bitmap odd = map_of(COUNT, 1, 2);
+    size_t many = odd.set;
+
+    (void)state;
+    begin(COUNT, 6);
+    assert_true(picker_has_many(&picker, &odd, many));
+    assert_false(picker_has_many(&picker, &odd, many + 1));
+    picker_have(&picker, 1);
+    picker_have(&picker, 2); /* it had not */
+    assert_true(picker_has_many(&picker, &odd, many - 1));
+    assert_false(picker_has_many(&picker, &odd, many));
+    picker_started(&picker, 3);
+    assert_false(picker_has_many(&picker, &odd, many - 1));
+    picker_ended(&picker, 3);
+    assert_true(picker_has_many(&picker, &odd, many - 1));
+    bitmap_free(&odd);
+}
+
 /* In any order of verified, started and ended the count of idle chunks stays that of the chunks. */
 static void the_books_agree(void **state)
 {
@@ -397,6 +432,8 @@ int main(void)
         TEST(availability_follows_the_maps),
         TEST(only_what_the_holder_has_is_chosen),
         TEST(what_is_in_flight_is_not_chosen),
+        TEST(it_is_known_when_all_is_under_way),
+        TEST(a_holder_has_many_where_they_are_missing_and_free),
         TEST(the_books_agree),
         TEST(what_is_missing_is_known),
         TEST(the_last_eighth_is_nearly_done),
