@@ -167,6 +167,20 @@ void sync_page_free(struct sync_page *page)
     *page = (struct sync_page){0};
 }
 
+void sync_page_believe(struct sync_page *page, uint64_t clock)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < page->count; i++) {
+        uint64_t largest = version_largest(&page->entries[i].version);
+        if (largest > clock && largest - clock > LAMPORT_AHEAD_MAX)
+            sync_entry_free(&page->entries[i]);
+        else
+            page->entries[kept++] = page->entries[i];
+    }
+    page->skipped += page->count - kept;
+    page->count = kept;
+}
+
 /* ---- formatting ---- */
 
 static void write_version(struct writer *writer, const struct version *version)

@@ -42,6 +42,11 @@ struct sync_page {
     size_t skipped; /* entries that are not valid (a hostile name, a version out of range) */
 };
 void sync_page_free(struct sync_page *page);
+/*
+ * Leaves out, and counts as skipped, entries with a counter that is not believable at this value of the clock (see lamport.h): one
+ * near LAMPORT_MAX would leave no room for edits.
+ */
+void sync_page_believe(struct sync_page *page, uint64_t clock);
 enum err sync_page_parse(const char *text, size_t length, struct sync_page *ret, struct why *why);
 char *sync_page_format(const struct sync_page *page);
 

@@ -134,6 +134,7 @@ static bool take_answer(struct source *source, const struct http_result *result)
         complain(source, why.text);
         return false;
     }
+    sync_page_believe(&page, lamport_now(source->pull->sync->options.clock));
     bool taken = take_page(source, &page);
     sync_page_free(&page);
     return taken;

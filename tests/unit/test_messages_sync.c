@@ -189,6 +189,30 @@ static void the_size_of_an_entry_is_never_less_than_what_it_takes(void **state)
         sync_entry_free(&entries[i]);
 }
 
+static void counters_that_are_far_ahead_of_the_clock_are_not_believed(void **state)
+{
+    (void)state;
+    struct sync_page page = {0};
+    page.entries = calloc(4, sizeof *page.entries);
+    assert_non_null(page.entries);
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t id[HASH_SIZE] = {1}, other[HASH_SIZE] = {2};
+        struct sync_entry *entry = &page.entries[page.count++];
+        char name[2] = {(char)('a' + i), '\0'};
+        *entry = (struct sync_entry){.name = strdup(name), .kind = SYNC_FOLDER};
+        assert_int_equal(version_edit(&entry->version, id, i == 1 ? 1000 + LAMPORT_AHEAD_MAX : 5), ERR_OK);
+        if (i == 2)
+            assert_int_equal(version_edit(&entry->version, other, LAMPORT_MAX - 1), ERR_OK);
+        if (i == 3)
+            assert_int_equal(version_edit(&entry->version, other, 999 + LAMPORT_AHEAD_MAX), ERR_OK);
+    }
+    sync_page_believe(&page, 1000);
+    assert_true(page.count == 2 && page.skipped == 2);
+    assert_string_equal(page.entries[0].name, "a");
+    assert_string_equal(page.entries[1].name, "d");
+    sync_page_free(&page);
+}
+
 static void a_copy_stands_for_itself(void **state)
 {
     (void)state;
@@ -211,6 +235,7 @@ int main(void)
         cmocka_unit_test(an_entry_that_is_not_valid_is_left_out),
         cmocka_unit_test(a_malformed_page_is_refused),
         cmocka_unit_test(the_size_of_an_entry_is_never_less_than_what_it_takes),
+        cmocka_unit_test(counters_that_are_far_ahead_of_the_clock_are_not_believed),
         cmocka_unit_test(a_copy_stands_for_itself),
     };
     return cmocka_run_group_tests_name("messages_sync", tests, NULL, NULL);
