@@ -419,7 +419,7 @@ static void step(struct sync_apply *apply)
         apply->swept_ms = now_ms;
         pthread_mutex_lock(&apply->sync->folder);
         if (sync_is_at_home(apply->sync))
-            (void)trash_make_room(apply->sync, 0, &why);
+            (void)trash_make_room(apply->sync, 0, 0, &why);
         pthread_mutex_unlock(&apply->sync->folder);
     }
 }

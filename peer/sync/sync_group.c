@@ -95,7 +95,8 @@ static void plan_all(struct group *group, struct item **items, size_t count)
         if (outcome != OUTCOME_DONE)
             fail(group->steps[i].item, outcome);
     }
-    qsort(group->steps, group->count, sizeof *group->steps, by_turn);
+    if (group->count > 0)
+        qsort(group->steps, group->count, sizeof *group->steps, by_turn);
 }
 
 static bool is_due(const struct step *step)
@@ -103,23 +104,32 @@ static bool is_due(const struct step *step)
     return step->item->outcome == OUTCOME_DONE && !step->done;
 }
 
+static bool needs_trash(const struct step *step)
+{
+    return is_due(step) && step->kind != STEP_METADATA && step->kind != STEP_RECORD && step->had &&
+           S_ISREG(step->seen.st_mode);
+}
+
 /* What goes to the trash has a place there, if there is room. */
 static void find_places(struct group *group)
 {
     struct why why;
-    uint64_t bytes = 0;
+    uint64_t total = 0, taken = 0;
+    for (size_t i = 0; i < group->count; i++)
+        if (needs_trash(&group->steps[i]))
+            total += (uint64_t)group->steps[i].seen.st_size;
+    bool all_fit = trash_make_room(group->sync, total, 0, &why) == ERR_OK;
     for (size_t i = 0; i < group->count; i++) {
         struct step *step = &group->steps[i];
-        if (!is_due(step) || step->kind == STEP_METADATA || step->kind == STEP_RECORD || !step->had ||
-            !S_ISREG(step->seen.st_mode))
+        if (!needs_trash(step))
             continue;
-        bytes += (uint64_t)step->seen.st_size;
-        if (trash_make_room(group->sync, bytes, &why)) {
-            bytes -= (uint64_t)step->seen.st_size;
+        uint64_t size = (uint64_t)step->seen.st_size;
+        if (!all_fit && trash_make_room(group->sync, taken, size, &why)) {
             sync_hold(group->sync, &why);
             fail(step->item, OUTCOME_LATER);
             continue;
         }
+        taken += size;
         step->trash = trash_place(group->sync, step->result.name);
         if (!step->trash)
             fail(step->item, OUTCOME_LATER);

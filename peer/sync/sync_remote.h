@@ -88,10 +88,10 @@ void sync_apply_stop(struct sync_apply *apply); /* sync->stop is set; NULL is ha
 /* ---- sync_trash.c; `folder` is held ---- */
 
 /*
- * Makes room for `bytes` more by removing what is older than it needs to be.  ERR_NOSPACE, with a sentence, where that does not
- * do.
+ * Makes room for a file of `bytes`, beside `planned` bytes of others that are to come, by removing what is older than it needs to
+ * be.  ERR_NOSPACE, with a sentence, where that does not do.  Both 0: only what is too old goes.
  */
-enum err trash_make_room(struct sync *sync, uint64_t bytes, struct why *why);
+enum err trash_make_room(struct sync *sync, uint64_t planned, uint64_t bytes, struct why *why);
 /* A place below .enxame/trash, whose folder is made, for what lies at `name`; the caller frees it.  NULL: it cannot be had. */
 char *trash_place(struct sync *sync, const char *name);
 /* Moves a file there: `from` below `from_fd`.  ERR_EXISTS where something is at the place. */

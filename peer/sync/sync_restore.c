@@ -64,7 +64,7 @@ static enum err clear(struct sync *sync, const struct sync_row *row, int fd, con
                                .content = row->entry.content,
                                .has_content = true,
                                .since_s = (int64_t)time(NULL)};
-    enum err err = trash_make_room(sync, trash.size_bytes, why);
+    enum err err = trash_make_room(sync, 0, trash.size_bytes, why);
     if (!err)
         err = trash.place ? trash_move(sync, fd, base, trash.place) : ERR_NOMEM;
     if (!err)

@@ -131,7 +131,7 @@ static enum err evict(struct sync *sync, const struct sync_trash *trash)
 /* What a round over the trash is to do. */
 struct sweep {
     struct sync *sync;
-    uint64_t needed, limit; /* bytes */
+    uint64_t planned, needed, limit; /* bytes */
     int64_t now_s;
     bool only_gone; /* only rows whose file somebody removed */
 };
@@ -142,6 +142,7 @@ static bool is_full(const struct sweep *sweep)
     if (index_trash_bytes(sweep->sync->index, &used))
         return true;
     /* One file always fits: otherwise one larger than the limit could never be replaced. */
+    used += sweep->planned;
     return used > 0 && (used > sweep->limit || sweep->needed > sweep->limit - used);
 }
 
@@ -174,18 +175,19 @@ static void sweep_all(const struct sweep *sweep)
     }
 }
 
-enum err trash_make_room(struct sync *sync, uint64_t bytes, struct why *why)
+enum err trash_make_room(struct sync *sync, uint64_t planned, uint64_t bytes, struct why *why)
 {
     struct statvfs status;
     char limit[UNITS_TEXT_SIZE];
     if (fstatvfs(sync->folder_fd, &status) != 0)
         return why_set(why, err_from_errno(errno), "%s: %s", sync->path, strerror(errno));
     struct sweep sweep = {.sync = sync,
+                          .planned = planned,
                           .needed = bytes,
                           .limit = (uint64_t)status.f_blocks * status.f_frsize / LIMIT_SHARE,
                           .now_s = (int64_t)time(NULL)};
     sweep_all(&sweep);
-    if (bytes == 0 || !is_full(&sweep))
+    if ((planned == 0 && bytes == 0) || !is_full(&sweep))
         return ERR_OK;
     sweep.only_gone = true;
     sweep_all(&sweep);
