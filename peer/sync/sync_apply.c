@@ -186,6 +186,7 @@ static void take_got(struct sync_apply *apply)
                 let_go(apply, link);
                 leave(apply, item);
             } else {
+                hashed_free(&item->hashed); /* of another content, or of this one when it had to be fetched before */
                 item->hashed = got.hashed;
                 got.hashed = (struct hashed){0};
                 set_ready(apply, item);
