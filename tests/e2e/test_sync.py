@@ -95,6 +95,8 @@ def test_only_what_changed_of_a_large_file_is_fetched(group):
         file.write(random.Random(5).randbytes(1 << 20))
     group.wait_same()
     changed = one.sent_bytes() - before
+    assert other.peer.client().status()["downloads"] == [], "no user asked for it"
+    assert other.peer.client().files() == []
     assert (1 << 20) <= changed < (2 << 20)
     before = one.sent_bytes()
     with open(path, "ab") as file:
