@@ -9,6 +9,16 @@
 
 #define EVENTS_MAX 64
 
+/*
+ * libcurl may say so when it has closed the socket already.  Its number may be another thread's by then: epoll_ctl() fails, as
+ * that one is not in this set.  ThreadSanitizer is told not to mind (tests/thread-sanitizer.txt).
+ */
+__attribute__((noinline)) static void forget_socket(struct http_events *events, curl_socket_t fd)
+{
+    (void)epoll_ctl(events->epoll, EPOLL_CTL_DEL, fd, NULL);
+    (void)curl_multi_assign(events->multi, fd, NULL);
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known)
 {
     struct http_events *events = context;
@@ -16,8 +26,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        (void)epoll_ctl(events->epoll, EPOLL_CTL_DEL, fd, NULL);
-        (void)curl_multi_assign(events->multi, fd, NULL);
+        forget_socket(events, fd);
         return 0;
     }
     if ((what & CURL_POLL_IN) != 0)
