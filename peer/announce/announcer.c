@@ -163,7 +163,7 @@ static enum err next_news(struct announcer *announcer, struct files_request *ret
     return err;
 }
 
-/* So that the next start can tell the tracker that this one has ended. */
+/* So that the next start can tell the tracker that this one has ended.  Only where no earlier one is known there. */
 static void keep_instance(struct announcer *announcer)
 {
     if (announcer->kept)
@@ -411,8 +411,12 @@ void announcer_stop(struct announcer *announcer)
     if (announcer->perhaps_known) {
         struct why why = {""};
         tracker_client_resume(announcer->client, UNREGISTER_MS / trackers_count(announcer->options.trackers));
-        if (tracker_unregister(announcer->client, &why))
+        enum err err = tracker_unregister(announcer->client, &why);
+        if (err)
             log_debug("could not unregister: %s", why.text);
+        /* A registration that was broken off may overtake this: whoever is registered from now on is this instance. */
+        if (!err || err == ERR_NOT_FOUND)
+            keep_instance(announcer);
     }
     destroy(announcer);
 }

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import time
 
+import requests
+
 import client
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -197,10 +199,18 @@ class ShellProgram(Program):
         return hashlib.sha256(bytes.fromhex(path.read_text().strip())).hexdigest()
 
     def client(self, tracker):
-        """Speaks to the address that the tracker knows."""
+        """Speaks to the address that the tracker knows, once it is no more that of an earlier run."""
         api, own = tracker.client(), self.id
-        row = wait_until(lambda: next((one for one in api.peers() if one["id"] == own), None))
-        return client.Peer(client.host_port(row["host"], row["port"]))
+
+        def reached():
+            for row in api.peers():
+                peer = client.Peer(client.host_port(row["host"], row["port"]))
+                with contextlib.suppress(requests.ConnectionError):
+                    if row["id"] == own and peer.status()["id"] == own:
+                        return peer
+            return None
+
+        return wait_until(reached)
 
     def say(self, line):
         self.process.stdin.write(line.encode() + b"\n")

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -75,6 +76,29 @@ def test_after_kill_9_the_next_start_takes_the_place_of_the_last_at_once(tracker
     second = start_peer(tracker=tracker, dir=tmp_path / "peer")
     assert second.port != first.port
     wait_until(lambda: [row["port"] for row in tracker.client().peers()] == [second.port], 15)
+
+
+@pytest.mark.sanitized
+def test_a_registration_that_overtakes_the_end_leaves_nothing_that_the_next_start_must_wait_for(start_peer, tmp_path):
+    with FakeTracker() as fake:
+        ended, answers = threading.Event(), fake.answer
+
+        def answer(kind, length, body):
+            answered = answers(kind, length, body)
+            if kind == "unregister":
+                ended.set()
+            elif not ended.wait(60):  # a slow machine: it is taken only after the peer has said that it is gone
+                return 500, {}
+            return answered
+
+        fake.answer = answer
+        peer = start_peer(tracker=fake.address, dir=tmp_path / "peer")
+        wait_until(lambda: "register" in fake.kinds())
+        peer.stop()
+        start_peer(tracker=fake.address, dir=tmp_path / "peer")
+        wait_until(lambda: fake.kinds().count("register") == 2)
+        first, second = (body for kind, _, body in fake.requests if kind == "register")
+    assert second["previous"] == first["instance"]
 
 
 def test_heartbeats_keep_a_peer_known(fast_tracker, start_peer):

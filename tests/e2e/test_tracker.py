@@ -22,8 +22,8 @@ def records(items):
 
 
 @pytest.mark.sanitized
-def test_a_registration_is_listed_found_and_forgotten(tracker):
-    peer = tracker.client()
+def test_a_registration_is_listed_found_and_forgotten(start_tracker):
+    peer = start_tracker().client()
     one = Content(b"one", "docs/One.txt")
     answer = peer.register(7001, [one.record()], host="127.0.0.1")
     assert answer == {"heartbeat_s": 10, "expires_s": 30, "files": 1}
