@@ -116,9 +116,12 @@ enum err version_merge(const struct version *winner, const struct version *loser
         int order = i == winner->count  ? 1
                     : k == loser->count ? -1
                                         : memcmp(winner->counters[i].id, loser->counters[k].id, HASH_SIZE);
-        const struct version_counter *one = order <= 0 ? &winner->counters[i++] : NULL;
-        const struct version_counter *other = order >= 0 ? &loser->counters[k++] : NULL;
-        merged.counters[count++] = !other || (one && one->counter >= other->counter) ? *one : *other;
+        struct version_counter *next = &merged.counters[count++];
+        *next = order <= 0 ? winner->counters[i] : loser->counters[k];
+        if (order == 0 && loser->counters[k].counter > next->counter)
+            next->counter = loser->counters[k].counter;
+        i += order <= 0;
+        k += order >= 0;
     }
     merged.count = count;
     if (count > VERSION_COUNTERS_MAX) {
