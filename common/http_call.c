@@ -54,21 +54,15 @@ static size_t on_call_data(char *bytes, size_t size, size_t count, void *context
 {
     struct http_caller *caller = context;
     size_t length = size * count;
-    char *grown;
 
     if (length > caller->maximum - caller->length) {
         caller->exchange.failure = ERR_TOO_LARGE;
         return 0;
     }
-    grown = realloc(caller->body, caller->length + length + 1);
-    if (grown == NULL) {
+    if (!http_gather(&caller->body, &caller->length, (const uint8_t *)bytes, length)) {
         caller->exchange.failure = ERR_NOMEM;
         return 0;
     }
-    caller->body = grown;
-    memcpy(grown + caller->length, bytes, length);
-    caller->length += length;
-    grown[caller->length] = '\0';
     return length;
 }
 

@@ -35,6 +35,19 @@ char *http_escape(const char *text)
     return escaped;
 }
 
+bool http_gather(char **text, size_t *text_length, const uint8_t *bytes, size_t length)
+{
+    char *grown = realloc(*text, *text_length + length + 1);
+
+    if (grown == NULL)
+        return false;
+    memcpy(grown + *text_length, bytes, length);
+    *text = grown;
+    *text_length += length;
+    grown[*text_length] = '\0';
+    return true;
+}
+
 /* ---- the headers of an answer ---- */
 
 static void take_header(struct http_exchange *exchange, const char *name, const char *value)

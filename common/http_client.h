@@ -57,6 +57,12 @@ void http_answer_free(struct http_answer *answer);
 /* Percent-encodes all but unreserved characters (RFC 3986, 2.3) into a new text; NULL: out of memory. */
 char *http_escape(const char *text);
 
+/*
+ * Appends what arrived of an answer to a text that is terminated, starts as NULL and is freed by its owner; what bounds it is the
+ * request's answer_max.  False: out of memory, with the text as it was.  For an on_data.
+ */
+bool http_gather(char **text, size_t *text_length, const uint8_t *bytes, size_t length);
+
 /* ---- many transfers at once: one thread owns the http_pool and all its transfers ---- */
 
 struct http_pool;

@@ -311,14 +311,7 @@ static void on_done(void *context, const struct http_result *result)
 static bool on_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct call *call = context;
-    char *grown = realloc(call->answer, call->length + length + 1);
-    if (!grown)
-        return false;
-    memcpy(grown + call->length, bytes, length);
-    call->answer = grown;
-    call->length += length;
-    grown[call->length] = '\0';
-    return true;
+    return http_gather(&call->answer, &call->length, bytes, length);
 }
 
 /* ---- questions ---- */

@@ -100,14 +100,7 @@ static void end_all_calls(struct greeter *greeter)
 static bool on_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct call *call = context;
-    char *grown = realloc(call->text, call->length + length + 1);
-    if (!grown)
-        return false;
-    memcpy(grown + call->length, bytes, length);
-    call->text = grown;
-    call->length += length;
-    call->text[call->length] = '\0';
-    return true;
+    return http_gather(&call->text, &call->length, bytes, length);
 }
 
 static void on_done(void *context, const struct http_result *result);

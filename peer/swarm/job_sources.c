@@ -252,13 +252,7 @@ void source_take_lie(struct source *source, const struct content *content, uint6
 static bool on_probe_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct source *source = context;
-    char *grown = realloc(source->text, source->length + length + 1);
-    if (!grown)
-        return false;
-    memcpy(grown + source->length, bytes, length);
-    source->text = grown;
-    source->length += length;
-    return true;
+    return http_gather(&source->text, &source->length, bytes, length);
 }
 
 /* A peer answers so, whether it has the content or not. */

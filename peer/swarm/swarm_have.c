@@ -127,14 +127,8 @@ static uint64_t gap_ms(const struct remote *remote)
 static bool on_have_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct remote *remote = context;
-    char *grown = realloc(remote->have_text, remote->have_length + length + 1);
 
-    if (grown == NULL)
-        return false;
-    remote->have_text = grown;
-    memcpy(grown + remote->have_length, bytes, length);
-    remote->have_length += length;
-    return true;
+    return http_gather(&remote->have_text, &remote->have_length, bytes, length);
 }
 
 static void on_have_done(void *context, const struct http_result *result)

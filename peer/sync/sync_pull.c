@@ -109,13 +109,7 @@ static bool take_page(struct source *source, const struct sync_page *page)
 static bool on_data(void *context, const uint8_t *bytes, size_t length)
 {
     struct source *source = context;
-    char *grown = realloc(source->text, source->length + length + 1);
-    if (!grown)
-        return false;
-    memcpy(grown + source->length, bytes, length);
-    source->text = grown;
-    source->length += length;
-    return true;
+    return http_gather(&source->text, &source->length, bytes, length);
 }
 
 static bool take_answer(struct source *source, const struct http_result *result)
