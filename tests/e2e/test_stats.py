@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import os
-import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -177,7 +176,6 @@ def plot(*words, **options):
     )
 
 
-@pytest.mark.skipif(not shutil.which("gnuplot"), reason="gnuplot is only installed by scripts/setup bench")
 def test_plot_draws_png_and_svg(tmp_path):
     write(tmp_path / "some stats.csv")
     assert plot("some stats.csv", cwd=tmp_path).stdout == "some stats.png\n"
