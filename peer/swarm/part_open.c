@@ -11,20 +11,29 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+/* Whether the file system has room for `size` bytes; true where it does not tell. */
+static bool has_room(const struct statfs *system, uint64_t size)
+{
+    return system->f_blocks == 0 || size / (uint64_t)system->f_bsize < system->f_bavail;
+}
+
 /*
- * Takes all blocks that the file will need, so that a full disk shows now and not half way.  In memory (tmpfs) that would be
- * half of the work of writing it: there only the room is looked at.  False with errno where it is not to be had.
+ * Takes all blocks that the file will need, so that a full disk shows now and not half way.  The room is looked at before: a
+ * file system that has too little takes all that there is before it says so, and everybody else's disk is full meanwhile.  In
+ * memory (tmpfs) taking them would be half of the work of writing the file.  False with errno where there is no room.
  */
 static bool take_blocks(const struct part_file *part, const struct stat *status)
 {
     uint64_t taken = (uint64_t)status->st_blocks * 512;
     struct statfs system;
 
-    if (fstatfs(part->fd, &system) != 0 || system.f_type != TMPFS_MAGIC || system.f_blocks == 0)
+    if (fstatfs(part->fd, &system) != 0)
         return fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0;
     errno = ENOSPC;
-    if (taken < part->content.size && (part->content.size - taken) / (uint64_t)system.f_bsize >= system.f_bavail)
+    if (taken < part->content.size && !has_room(&system, part->content.size - taken))
         return false;
+    if (system.f_type != TMPFS_MAGIC)
+        return fallocate(part->fd, 0, 0, (off_t)part->content.size) == 0;
     errno = EOPNOTSUPP; /* the length is still to be set */
     return false;
 }

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -504,6 +505,19 @@ def test_a_disk_that_is_too_small_is_told_of_before_anything_is_fetched(tracker,
         subprocess.run(["mount", "-o", "remount,size=20M", disk], check=True)
         run_peer(["download file"], tracker=tracker, dir=disk / "d").ok()
         assert (disk / "d/file").read_bytes() == content.data
+
+
+def test_what_does_not_fit_takes_no_room_from_others_meanwhile(tracker, run_peer, tmp_path):
+    """A file system that is asked for more than it has takes all of that before it refuses."""
+    calls = tmp_path / "calls"
+    traced = ["strace", "-f", "-qq", "-e", "trace=fallocate", "-o", calls]
+    if subprocess.run([*traced, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("strace is not allowed here")
+    huge = {**SMALL.record(), "size": shutil.disk_usage(tmp_path).total}
+    tracker.client().register(7001, [huge])
+    done = run_peer(["download file"], tracker=tracker, wrapper=traced)
+    assert done.status == 1 and "full" in done.stderr, done.stderr
+    assert calls.read_text() == ""
 
 
 def fill(path):
