@@ -57,14 +57,17 @@ else
 quiet =
 endif
 
-# The peer's rooms see each other's headers; common/ and the tracker see none of them.
-rooms := $(sort $(dir $(wildcard peer/*.h peer/*/*.h)))
-includes = $(if $(filter peer/% tests/%,$<),$(rooms:%=-iquote %))
+# The rooms of a program see each other's headers, but not those of the other program; common/ sees none of them.
+peer_rooms := $(sort $(dir $(wildcard peer/*.h peer/*/*.h)))
+tracker_rooms := $(sort $(dir $(wildcard tracker/*.h tracker/*/*.h)))
+rooms := $(tracker_rooms) $(peer_rooms)
+rooms_of = $(if $(filter peer/% tests/%,$1),$(peer_rooms)) $(if $(filter tracker/% tests/%,$1),$(tracker_rooms))
+includes = $(patsubst %,-iquote %,$(call rooms_of,$<))
 
 objects = $(patsubst %.c,$(out)/obj/%.o,$(filter-out $(unused),$(wildcard $(1:%=%/*.c))))
 common_objects := $(call objects,common)
-tracker_objects := $(call objects,tracker)
-peer_objects := $(call objects,$(rooms:%/=%))
+tracker_objects := $(call objects,$(tracker_rooms:%/=%))
+peer_objects := $(call objects,$(peer_rooms:%/=%))
 unit_sources := $(wildcard tests/unit/test_*.c)
 unit_programs := $(patsubst tests/unit/%.c,$(out)/unit/%,$(unit_sources))
 fuzz_sources := $(wildcard tests/fuzz/fuzz_*.c)
@@ -129,14 +132,14 @@ $(out)/fuzz/%: $(out)/obj/tests/fuzz/%.o $(out)/libtestable.a
 	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) \
 		$(libs_peer) -o $@
 
-headers := $(wildcard common/*.h tracker/*.h $(rooms:%=%*.h))
+headers := $(wildcard common/*.h $(rooms:%=%*.h))
 hdr-check: $(patsubst %,$(out)/hdr/%.ok,$(headers))
 $(out)/hdr/%.ok: % $(out)/flags
 	@mkdir -p $(@D)
 	$(call quiet,HDR,$<)printf '#include "%s"\n' $< | $(CC) $(all_cflags) -iquote . $(includes) -Werror -fsyntax-only \
 		-x c - && touch $@
 
-sources := $(filter-out $(unused),$(wildcard common/*.c tracker/*.c $(rooms:%=%*.c)))
+sources := $(filter-out $(unused),$(wildcard common/*.c $(rooms:%=%*.c)))
 tests_c := $(wildcard tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/fuzz/*.h)
 lint: lint-format lint-cppcheck lint-tidy
 .PHONY: lint-format lint-cppcheck lint-tidy

@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "../../tracker/store_pattern.h"
+#include "store_pattern.h"
 
 /* "<<" and ">>" stand for the marks around each name in the index. */
 static void expect(const char *text, const char *expression, bool check)

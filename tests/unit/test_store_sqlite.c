@@ -1,7 +1,7 @@
 #include "test.h"
 
-#include "../../tracker/store_sqlite.h"
 #include "limits.h"
+#include "store_sqlite.h"
 #include "timing.h"
 
 #include <unistd.h>
@@ -116,7 +116,7 @@ static size_t sweep_all(void)
 static int64_t number(const char *sql)
 {
     sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_prepare_v2(store->writer.db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(store_sqlite_of(store)->writer.db, sql, -1, &statement, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     int64_t value = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
@@ -125,7 +125,7 @@ static int64_t number(const char *sql)
 
 static void execute(const char *sql)
 {
-    assert_int_equal(sqlite3_exec(store->writer.db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(store_sqlite_of(store)->writer.db, sql, NULL, NULL, NULL), SQLITE_OK);
 }
 
 static size_t found(const char *pattern)
@@ -256,15 +256,15 @@ static void a_full_disk_refuses_writes_and_answers_reads(void **state)
     uint64_t started_ms = timing_now_ms();
     assert_int_equal(add(1, 100, 1000).err, ERR_NOSPACE);
     assert_int_equal(found(NULL), 100);
-    int64_t stopped = store_sqlite_now(store);
+    int64_t stopped = store_sqlite_now(store_sqlite_of(store));
     sweep_all(); /* writes nothing, and so proves nothing */
     while (timing_now_ms() < started_ms + 20)
         usleep(1000);
-    assert_int_equal(store_sqlite_now(store), stopped); /* nobody lapses meanwhile */
+    assert_int_equal(store_sqlite_now(store_sqlite_of(store)), stopped); /* nobody lapses meanwhile */
     uint64_t resumed_ms = timing_now_ms();
     execute("PRAGMA max_page_count = 1000000");
     assert_int_equal(add(1, 100, 1000).err, ERR_OK);
-    int64_t resumed = store_sqlite_now(store);
+    int64_t resumed = store_sqlite_now(store_sqlite_of(store));
     assert_in_range(resumed, stopped, stopped + (int64_t)(timing_now_ms() - resumed_ms) + 1);
     assert_int_equal(found("file 001"), 100);
     assert_consistent();
@@ -359,7 +359,9 @@ static void every_statement_is_served_by_an_index(void **state)
         if (strcmp(sql, "BEGIN") == 0 || strcmp(sql, "COMMIT") == 0)
             continue;
         assert_true(asprintf(&explained, "EXPLAIN QUERY PLAN %s", sql) > 0);
-        assert_int_equal(sqlite3_exec(store->writer.db, explained, plan_line, (void *)(uintptr_t)sql, NULL), SQLITE_OK);
+        assert_int_equal(
+            sqlite3_exec(store_sqlite_of(store)->writer.db, explained, plan_line, (void *)(uintptr_t)sql, NULL),
+            SQLITE_OK);
         free(explained);
     }
 }

@@ -1,8 +1,8 @@
 #include "test.h"
 
-#include "../../tracker/metrics.h"
-#include "../../tracker/writer.h"
 #include "limits.h"
+#include "metrics.h"
+#include "writer.h"
 
 #include <pthread.h>
 #include <unistd.h>

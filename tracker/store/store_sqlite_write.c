@@ -11,7 +11,7 @@
 #define GONE_MS INT64_MIN
 
 /* Adds `change` to the peer's count of files. */
-static enum err count_files(struct store *store, int64_t peer, int64_t change, uint64_t *ret_files)
+static enum err count_files(struct sqlite_store *store, int64_t peer, int64_t change, uint64_t *ret_files)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_PEER_FILES);
     query_number(&query, 1, peer);
@@ -33,7 +33,7 @@ struct peer_row {
     struct address address;
 };
 
-static enum err find_peer(struct store *store, const uint8_t id[static HASH_SIZE], struct peer_row *ret)
+static enum err find_peer(struct sqlite_store *store, const uint8_t id[static HASH_SIZE], struct peer_row *ret)
 {
     *ret = (struct peer_row){0};
     struct query query = store_sqlite_query(&store->writer, SQL_PEER_FIND);
@@ -62,7 +62,7 @@ static bool is_successor(const struct peer_row *peer, const struct register_requ
 }
 
 /* Takes the row's id away: it is in no list any more, and sweeps remove what it held. */
-static enum err retire_peer(struct store *store, int64_t peer)
+static enum err retire_peer(struct sqlite_store *store, int64_t peer)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_PEER_RETIRE);
     query_number(&query, 1, peer);
@@ -71,7 +71,7 @@ static enum err retire_peer(struct store *store, int64_t peer)
     return query_end(&query);
 }
 
-static enum err put_peer(struct store *store, enum statement statement, const struct register_request *request,
+static enum err put_peer(struct sqlite_store *store, enum statement statement, const struct register_request *request,
                          int64_t *ret_key)
 {
     struct query query = store_sqlite_query(&store->writer, statement);
@@ -91,7 +91,7 @@ struct key_set {
     size_t count;
 };
 
-static enum err load_holdings(struct store *store, int64_t peer, struct key_set *ret)
+static enum err load_holdings(struct sqlite_store *store, int64_t peer, struct key_set *ret)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_HOLDINGS_OF_PEER);
     query_number(&query, 1, peer);
@@ -116,8 +116,8 @@ static void keep_key(struct key_set *set, int64_t key)
 }
 
 /* Makes the peer's files those of `files`; `old` is what it had. */
-static enum err replace_files(struct store *store, int64_t peer, const struct file_list *files, struct key_set *old,
-                              uint64_t *ret_files)
+static enum err replace_files(struct sqlite_store *store, int64_t peer, const struct file_list *files,
+                              struct key_set *old, uint64_t *ret_files)
 {
     enum err err = ERR_OK;
     int64_t added = 0, removed = 0, name;
@@ -134,7 +134,7 @@ static enum err replace_files(struct store *store, int64_t peer, const struct fi
     return err;
 }
 
-static enum err apply_register(struct store *store, struct store_write *write)
+static enum err apply_register(struct sqlite_store *store, struct store_write *write)
 {
     const struct register_request *request = write->registration;
     struct peer_row peer;
@@ -165,7 +165,7 @@ static enum err apply_register(struct store *store, struct store_write *write)
 /* ---- the other writes ---- */
 
 /* ERR_NOT_FOUND where `id` is unknown or has lapsed. */
-static enum err touch_peer(struct store *store, struct store_write *write, int64_t *ret_key)
+static enum err touch_peer(struct sqlite_store *store, struct store_write *write, int64_t *ret_key)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_PEER_TOUCH);
     query_bytes(&query, 1, write->id, sizeof write->id);
@@ -181,7 +181,7 @@ static enum err touch_peer(struct store *store, struct store_write *write, int64
 }
 
 /* All names under which the peer holds a content, some at a time. */
-static enum err drop_content(struct store *store, int64_t peer, int64_t content, int64_t *removed)
+static enum err drop_content(struct sqlite_store *store, int64_t peer, int64_t content, int64_t *removed)
 {
     int64_t keys[64];
     size_t count;
@@ -200,7 +200,7 @@ static enum err drop_content(struct store *store, int64_t peer, int64_t content,
     return err;
 }
 
-static enum err remove_file(struct store *store, int64_t peer, const struct file_record *file, int64_t *removed)
+static enum err remove_file(struct sqlite_store *store, int64_t peer, const struct file_record *file, int64_t *removed)
 {
     int64_t content, name;
     enum err err = store_sqlite_content(store, &file->content, false, &content);
@@ -214,7 +214,7 @@ static enum err remove_file(struct store *store, int64_t peer, const struct file
     return store_sqlite_drop(store, peer, name, removed);
 }
 
-static enum err apply_files(struct store *store, struct store_write *write)
+static enum err apply_files(struct sqlite_store *store, struct store_write *write)
 {
     int64_t peer, name, added = 0, removed = 0;
     const struct files_request *request = write->files;
@@ -230,7 +230,7 @@ static enum err apply_files(struct store *store, struct store_write *write)
     return err;
 }
 
-static enum err apply_unregister(struct store *store, struct store_write *write)
+static enum err apply_unregister(struct sqlite_store *store, struct store_write *write)
 {
     int64_t peer;
     enum err err = touch_peer(store, write, &peer);
@@ -238,7 +238,7 @@ static enum err apply_unregister(struct store *store, struct store_write *write)
 }
 
 /* Removes up to `limit` holdings of a peer that is gone, and the peer where these were its last. */
-static enum err sweep_peer(struct store *store, int64_t peer, size_t limit, size_t *ret_count)
+static enum err sweep_peer(struct sqlite_store *store, int64_t peer, size_t limit, size_t *ret_count)
 {
     int64_t keys[SWEEP_HOLDINGS], removed = 0;
     size_t count = 0;
@@ -259,7 +259,7 @@ static enum err sweep_peer(struct store *store, int64_t peer, size_t limit, size
     return query_end(&query);
 }
 
-static enum err apply_sweep(struct store *store, struct store_write *write)
+static enum err apply_sweep(struct sqlite_store *store, struct store_write *write)
 {
     size_t left = SWEEP_HOLDINGS;
     for (;;) {
@@ -286,7 +286,7 @@ static enum err apply_sweep(struct store *store, struct store_write *write)
 
 /* ---- batches ---- */
 
-static enum err apply_one(struct store *store, struct store_write *write)
+static enum err apply_one(struct sqlite_store *store, struct store_write *write)
 {
     int64_t peer;
     switch (write->op) {
@@ -305,7 +305,7 @@ static enum err apply_one(struct store *store, struct store_write *write)
 }
 
 /* An error is one of the store, not of the write: the whole batch is lost. */
-static enum err apply_guarded(struct store *store, struct store_write *write)
+static enum err apply_guarded(struct sqlite_store *store, struct store_write *write)
 {
     enum err err = store_sqlite_run(&store->writer, SQL_SAVEPOINT);
     if (err != ERR_OK)
@@ -326,8 +326,9 @@ static bool is_trouble(enum err err)
     return err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_CONFLICT && err != ERR_TOO_LARGE;
 }
 
-enum err store_apply(struct store *store, struct store_write *const *writes, size_t count, struct why *why)
+enum err store_sqlite_apply(struct store *base, struct store_write *const *writes, size_t count, struct why *why)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     enum err one = ERR_OK;
     int64_t before = sqlite3_total_changes64(store->writer.db);
     enum err err = store_sqlite_run(&store->writer, SQL_BEGIN_WRITE);

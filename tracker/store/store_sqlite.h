@@ -8,7 +8,7 @@
 #define ENXAME_STORE_SQLITE_H
 
 #include "database.h"
-#include "store.h"
+#include "store_kind.h"
 
 #include <pthread.h>
 
@@ -74,7 +74,8 @@ struct index_change {
     bool add;
 };
 
-struct store {
+struct sqlite_store {
+    struct store base;
     uint64_t expire_ms;
     int lock_fd;
     struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
@@ -93,6 +94,23 @@ struct store {
     uint64_t stalled_since_ms; /* since when, by timing_now_ms() */
     uint64_t stalled_total_ms; /* the stalls before it */
 };
+
+static inline struct sqlite_store *store_sqlite_of(struct store *base)
+{
+    return (struct sqlite_store *)base;
+}
+
+/* ---- what store_kind.h asks for: store_sqlite_write.c, store_sqlite_read.c ---- */
+
+enum err store_sqlite_apply(struct store *base, struct store_write *const *writes, size_t count, struct why *why);
+enum err store_sqlite_peers(struct store *base, const char *after, size_t limit, struct peer_list *ret);
+enum err store_sqlite_search(struct store *base, const char *pattern, const char *after, size_t limit,
+                             struct file_list *ret);
+enum err store_sqlite_holders(struct store *base, const uint8_t root[static HASH_SIZE], const uint64_t *size,
+                              size_t limit, struct content_holders *ret);
+enum err store_sqlite_holders_of(struct store *base, const struct contents_request *contents, size_t limit,
+                                 struct holders_answer *ret);
+enum err store_sqlite_count(struct store *base, struct store_counts *ret);
 
 /* ---- schema (store_sqlite_schema.c) ---- */
 
@@ -120,26 +138,27 @@ static inline enum err store_sqlite_run(struct connection *connection, enum stat
 /* ---- what peers hold (store_sqlite_files.c); within a batch, on the writer's thread ---- */
 
 /* The key of a content or of a name of it; unknown: made where `insert`, else 0. */
-enum err store_sqlite_content(struct store *store, const struct content *content, bool insert, int64_t *ret_key);
-enum err store_sqlite_name(struct store *store, int64_t content, const char *name, bool insert, int64_t *ret_key);
+enum err store_sqlite_content(struct sqlite_store *store, const struct content *content, bool insert, int64_t *ret_key);
+enum err store_sqlite_name(struct sqlite_store *store, int64_t content, const char *name, bool insert,
+                           int64_t *ret_key);
 /* `ret_name` is the key of the file's name; `added` grows where the peer did not have it. */
-enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
+enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
                           int64_t *added);
 /* `removed` grows where the peer had it.  A name without holders goes, and a content without names. */
-enum err store_sqlite_drop(struct store *store, int64_t peer, int64_t name, int64_t *removed);
+enum err store_sqlite_drop(struct sqlite_store *store, int64_t peer, int64_t name, int64_t *removed);
 /* Brings the batch's changes of names to the search index; or forgets all but the first `count` of them. */
-enum err store_sqlite_index_flush(struct store *store);
-void store_sqlite_index_forget(struct store *store, size_t count);
+enum err store_sqlite_index_flush(struct sqlite_store *store);
+void store_sqlite_index_forget(struct sqlite_store *store, size_t count);
 
 /* ---- time (store_sqlite.c) ---- */
 
 /* Peers seen at this time or before have lapsed. */
-int64_t store_sqlite_now(struct store *store);
-int64_t store_sqlite_lapsed(struct store *store);
+int64_t store_sqlite_now(struct sqlite_store *store);
+int64_t store_sqlite_lapsed(struct sqlite_store *store);
 /* What became of a batch: the clock stands still from the first failure to the next success. */
-void store_sqlite_written(struct store *store, bool ok);
+void store_sqlite_written(struct sqlite_store *store, bool ok);
 
-struct connection *store_sqlite_borrow(struct store *store);
-void store_sqlite_return(struct store *store, struct connection *reader);
+struct connection *store_sqlite_borrow(struct sqlite_store *store);
+void store_sqlite_return(struct sqlite_store *store, struct connection *reader);
 
 #endif

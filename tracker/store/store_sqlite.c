@@ -17,7 +17,7 @@
 
 /* ---- time ---- */
 
-int64_t store_sqlite_now(struct store *store)
+int64_t store_sqlite_now(struct sqlite_store *store)
 {
     uint64_t now_ms = timing_now_ms();
     pthread_mutex_lock(&store->lock);
@@ -28,12 +28,12 @@ int64_t store_sqlite_now(struct store *store)
     return (int64_t)now_ms;
 }
 
-int64_t store_sqlite_lapsed(struct store *store)
+int64_t store_sqlite_lapsed(struct sqlite_store *store)
 {
     return store_sqlite_now(store) - (int64_t)store->expire_ms;
 }
 
-void store_sqlite_written(struct store *store, bool ok)
+void store_sqlite_written(struct sqlite_store *store, bool ok)
 {
     uint64_t now_ms = timing_now_ms();
     pthread_mutex_lock(&store->lock);
@@ -47,32 +47,33 @@ void store_sqlite_written(struct store *store, bool ok)
 
 /* ---- the Lamport clock ---- */
 
-uint64_t store_clock(const struct store *store)
+static uint64_t first_clock(const struct store *base)
 {
-    return store->first_clock;
+    return ((const struct sqlite_store *)base)->first_clock;
 }
 
-const uint8_t *store_id(const struct store *store)
+static const uint8_t *tracker_id(const struct store *base)
 {
-    return store->id;
+    return ((const struct sqlite_store *)base)->id;
 }
 
 static enum err write_clock(void *context, uint64_t value)
 {
-    struct store *store = context;
+    struct sqlite_store *store = context;
     struct query query = store_sqlite_query(&store->keeper, SQL_CLOCK_SET);
     query_number(&query, 1, (int64_t)value);
     query_next(&query);
     return query_end(&query);
 }
 
-void store_keep_clock(struct store *store, struct lamport *clock)
+static void keep_clock(struct store *base, struct lamport *clock)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     store->clock = clock;
     lamport_set_keep(clock, write_clock, store);
 }
 
-static enum err read_clock(struct store *store)
+static enum err read_clock(struct sqlite_store *store)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_CLOCK_GET);
     int64_t value = 0;
@@ -81,7 +82,7 @@ static enum err read_clock(struct store *store)
     return err;
 }
 
-static enum err read_id(struct store *store)
+static enum err read_id(struct sqlite_store *store)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_ID_GET);
     bool found = query_next(&query);
@@ -119,7 +120,7 @@ static int connection_open(struct connection *connection, const char *path, int 
     return code;
 }
 
-static enum err open_reader(struct store *store, struct connection *reader, const char *path)
+static enum err open_reader(struct sqlite_store *store, struct connection *reader, const char *path)
 {
     int code = connection_open(reader, path, SQLITE_OPEN_READONLY);
     if (code == SQLITE_OK)
@@ -135,7 +136,7 @@ static enum err open_reader(struct store *store, struct connection *reader, cons
     return err;
 }
 
-struct connection *store_sqlite_borrow(struct store *store)
+struct connection *store_sqlite_borrow(struct sqlite_store *store)
 {
     pthread_mutex_lock(&store->lock);
     while (!store->free_reader)
@@ -146,7 +147,7 @@ struct connection *store_sqlite_borrow(struct store *store)
     return reader;
 }
 
-void store_sqlite_return(struct store *store, struct connection *reader)
+void store_sqlite_return(struct sqlite_store *store, struct connection *reader)
 {
     pthread_mutex_lock(&store->lock);
     reader->next_free = store->free_reader;
@@ -197,7 +198,7 @@ static enum err check_small(sqlite3 *db, const char *path, struct why *why)
 }
 
 /* Every registration gets one full expiry: the clock of an earlier start means nothing in this one. */
-static enum err restart_ages(struct store *store)
+static enum err restart_ages(struct sqlite_store *store)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(store->writer.db, "UPDATE peers SET seen_ms = ?1 WHERE id IS NOT NULL", -1,
@@ -210,7 +211,7 @@ static enum err restart_ages(struct store *store)
     return database_error(code);
 }
 
-static enum err open_writer(struct store *store, const char *path, struct why *why)
+static enum err open_writer(struct sqlite_store *store, const char *path, struct why *why)
 {
     struct connection *writer = &store->writer;
     int code = connection_open(writer, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
@@ -243,7 +244,7 @@ static enum err open_writer(struct store *store, const char *path, struct why *w
     return ERR_OK;
 }
 
-static enum err open_readers(struct store *store, unsigned count, const char *path, struct why *why)
+static enum err open_readers(struct sqlite_store *store, unsigned count, const char *path, struct why *why)
 {
     store->readers = calloc(count, sizeof *store->readers);
     if (!store->readers)
@@ -258,7 +259,7 @@ static enum err open_readers(struct store *store, unsigned count, const char *pa
 }
 
 /* The clock is written when it must, not when the writer's batch comes to an end. */
-static enum err open_keeper(struct store *store, const char *path, struct why *why)
+static enum err open_keeper(struct sqlite_store *store, const char *path, struct why *why)
 {
     int code = connection_open(&store->keeper, path, SQLITE_OPEN_READWRITE);
     if (code == SQLITE_OK)
@@ -284,38 +285,9 @@ static enum err plain_path(const char *location, char **ret, struct why *why)
     return ERR_OK;
 }
 
-enum err store_open(const struct store_options *options, struct store **ret, struct why *why)
+static void close_store(struct store *base)
 {
-    char *path = NULL;
-    struct store *store = calloc(1, sizeof *store);
-    if (!store)
-        return why_set(why, ERR_NOMEM, "out of memory");
-    store->expire_ms = options->expire_ms;
-    store->lock_fd = -1;
-    pthread_mutex_init(&store->lock, NULL);
-    pthread_cond_init(&store->returned, NULL);
-    enum err err = plain_path(options->location, &path, why);
-    if (err == ERR_OK)
-        err = lock_database(path, &store->lock_fd, why);
-    if (err == ERR_OK)
-        err = open_writer(store, path, why);
-    if (err == ERR_OK)
-        err = open_readers(store, options->readers, path, why);
-    if (err == ERR_OK)
-        err = open_keeper(store, path, why);
-    free(path);
-    if (err != ERR_OK) {
-        store_close(store);
-        store = NULL;
-    }
-    *ret = store;
-    return err;
-}
-
-void store_close(struct store *store)
-{
-    if (!store)
-        return;
+    struct sqlite_store *store = store_sqlite_of(base);
     for (unsigned i = 0; i < store->reader_count; i++)
         connection_close(&store->readers[i]);
     free(store->readers);
@@ -331,3 +303,45 @@ void store_close(struct store *store)
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
+
+static enum err open_store(const struct store_options *options, struct store **ret, struct why *why)
+{
+    char *path = NULL;
+    struct sqlite_store *store = calloc(1, sizeof *store);
+    if (!store)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    store->expire_ms = options->expire_ms;
+    store->base.kind = &store_sqlite_kind;
+    store->lock_fd = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->returned, NULL);
+    enum err err = plain_path(options->location, &path, why);
+    if (err == ERR_OK)
+        err = lock_database(path, &store->lock_fd, why);
+    if (err == ERR_OK)
+        err = open_writer(store, path, why);
+    if (err == ERR_OK)
+        err = open_readers(store, options->readers, path, why);
+    if (err == ERR_OK)
+        err = open_keeper(store, path, why);
+    free(path);
+    if (err != ERR_OK)
+        close_store(&store->base);
+    else
+        *ret = &store->base;
+    return err;
+}
+
+const struct store_kind store_sqlite_kind = {
+    .open = open_store,
+    .close = close_store,
+    .clock = first_clock,
+    .keep_clock = keep_clock,
+    .id = tracker_id,
+    .apply = store_sqlite_apply,
+    .peers = store_sqlite_peers,
+    .search = store_sqlite_search,
+    .holders = store_sqlite_holders,
+    .holders_of = store_sqlite_holders_of,
+    .count = store_sqlite_count,
+};

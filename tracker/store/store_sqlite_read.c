@@ -50,7 +50,7 @@ static enum err add_peer(struct peer_list *list, const struct peer_record *peer)
     return ERR_OK;
 }
 
-static enum err read_peers(struct store *store, struct query *query, size_t limit, struct peer_list *ret)
+static enum err read_peers(struct sqlite_store *store, struct query *query, size_t limit, struct peer_list *ret)
 {
     enum err err = ERR_OK;
     int64_t now = store_sqlite_now(store);
@@ -72,8 +72,9 @@ static enum err read_peers(struct store *store, struct query *query, size_t limi
     return err;
 }
 
-enum err store_peers(struct store *store, const char *after, size_t limit, struct peer_list *ret)
+enum err store_sqlite_peers(struct store *base, const char *after, size_t limit, struct peer_list *ret)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     uint8_t id[HASH_SIZE];
     *ret = (struct peer_list){0};
     if (after && !hex_decode(after, HASH_SIZE, id))
@@ -137,8 +138,10 @@ static enum err search_rows(struct search *search, struct file_list *ret)
     return err;
 }
 
-enum err store_search(struct store *store, const char *pattern, const char *after, size_t limit, struct file_list *ret)
+enum err store_sqlite_search(struct store *base, const char *pattern, const char *after, size_t limit,
+                             struct file_list *ret)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     struct pattern compiled;
     uint64_t key = 0;
     *ret = (struct file_list){0};
@@ -312,9 +315,10 @@ static enum err read_holders(struct connection *reader, int64_t lapsed, const ui
     return err;
 }
 
-enum err store_holders(struct store *store, const uint8_t root[static HASH_SIZE], const uint64_t *size, size_t limit,
-                       struct content_holders *ret)
+enum err store_sqlite_holders(struct store *base, const uint8_t root[static HASH_SIZE], const uint64_t *size,
+                              size_t limit, struct content_holders *ret)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     *ret = (struct content_holders){0};
     memcpy(ret->content.root, root, HASH_SIZE);
     struct connection *reader = store_sqlite_borrow(store);
@@ -353,9 +357,10 @@ static enum err read_many(struct connection *reader, int64_t lapsed, const struc
     return ERR_OK;
 }
 
-enum err store_holders_of(struct store *store, const struct contents_request *contents, size_t limit,
-                          struct holders_answer *ret)
+enum err store_sqlite_holders_of(struct store *base, const struct contents_request *contents, size_t limit,
+                                 struct holders_answer *ret)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     *ret = (struct holders_answer){0};
     ret->items = calloc(contents->count + 1, sizeof *ret->items);
     if (!ret->items)
@@ -372,8 +377,9 @@ enum err store_holders_of(struct store *store, const struct contents_request *co
 
 /* ---- counts ---- */
 
-enum err store_count(struct store *store, struct store_counts *ret)
+enum err store_sqlite_count(struct store *base, struct store_counts *ret)
 {
+    struct sqlite_store *store = store_sqlite_of(base);
     *ret = (struct store_counts){0};
     struct connection *reader = store_sqlite_borrow(store);
     struct query query = store_sqlite_query(reader, SQL_COUNT_PEERS);

@@ -7,7 +7,7 @@
  * Changes of the index wait until the end of the batch: FTS5 writes a segment at each savepoint, and a batch has one for
  * each write.
  */
-static enum err index_later(struct store *store, int64_t key, const char *name, bool add)
+static enum err index_later(struct sqlite_store *store, int64_t key, const char *name, bool add)
 {
     if (store->change_count == store->change_capacity) {
         size_t capacity = store->change_capacity ? 2 * store->change_capacity : 64;
@@ -24,13 +24,13 @@ static enum err index_later(struct store *store, int64_t key, const char *name, 
     return ERR_OK;
 }
 
-void store_sqlite_index_forget(struct store *store, size_t count)
+void store_sqlite_index_forget(struct sqlite_store *store, size_t count)
 {
     while (store->change_count > count)
         free(store->changes[--store->change_count].text);
 }
 
-enum err store_sqlite_index_flush(struct store *store)
+enum err store_sqlite_index_flush(struct sqlite_store *store)
 {
     enum err err = ERR_OK;
     for (size_t i = 0; i < store->change_count && err == ERR_OK; i++) {
@@ -48,7 +48,7 @@ enum err store_sqlite_index_flush(struct store *store)
 /* ---- contents, names, holdings ---- */
 
 /* `insert` false: 0 where the content is unknown. */
-enum err store_sqlite_content(struct store *store, const struct content *content, bool insert, int64_t *ret_key)
+enum err store_sqlite_content(struct sqlite_store *store, const struct content *content, bool insert, int64_t *ret_key)
 {
     const enum statement steps[] = {SQL_CONTENT_FIND, SQL_CONTENT_INSERT};
     enum err err = ERR_OK;
@@ -62,7 +62,7 @@ enum err store_sqlite_content(struct store *store, const struct content *content
     return err;
 }
 
-enum err store_sqlite_name(struct store *store, int64_t content, const char *name, bool insert, int64_t *ret_key)
+enum err store_sqlite_name(struct sqlite_store *store, int64_t content, const char *name, bool insert, int64_t *ret_key)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_NAME_FIND);
     query_number(&query, 1, content);
@@ -79,7 +79,8 @@ enum err store_sqlite_name(struct store *store, int64_t content, const char *nam
     return err;
 }
 
-static enum err put_holding(struct store *store, enum statement statement, int64_t peer, int64_t name, bool complete)
+static enum err put_holding(struct sqlite_store *store, enum statement statement, int64_t peer, int64_t name,
+                            bool complete)
 {
     struct query query = store_sqlite_query(&store->writer, statement);
     query_number(&query, 1, peer);
@@ -90,7 +91,7 @@ static enum err put_holding(struct store *store, enum statement statement, int64
 }
 
 /* `ret_name` is the key of the file's name, `added` grows where the peer did not have it. */
-enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
+enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
                           int64_t *added)
 {
     int64_t content;
@@ -112,7 +113,7 @@ enum err store_sqlite_add(struct store *store, int64_t peer, const struct file_r
 }
 
 /* A name that nobody holds any more, and its content where that was its last name. */
-static enum err drop_name(struct store *store, int64_t name)
+static enum err drop_name(struct sqlite_store *store, int64_t name)
 {
     int64_t content = 0;
     struct query query = store_sqlite_query(&store->writer, SQL_NAME_DELETE);
@@ -133,7 +134,7 @@ static enum err drop_name(struct store *store, int64_t name)
 }
 
 /* `removed` grows where the peer had it. */
-enum err store_sqlite_drop(struct store *store, int64_t peer, int64_t name, int64_t *removed)
+enum err store_sqlite_drop(struct sqlite_store *store, int64_t peer, int64_t name, int64_t *removed)
 {
     struct query query = store_sqlite_query(&store->writer, SQL_HOLDING_DELETE);
     query_number(&query, 1, peer);

@@ -1,0 +1,34 @@
+/*
+ * What a store has to provide behind store.h; for the stores and their dispatcher only.  Each function does what the one of
+ * the same name there says.
+ */
+#ifndef ENXAME_STORE_KIND_H
+#define ENXAME_STORE_KIND_H
+
+#include "store.h"
+
+struct store_kind {
+    enum err (*open)(const struct store_options *options, struct store **ret, struct why *why);
+    void (*close)(struct store *store);
+    uint64_t (*clock)(const struct store *store);
+    void (*keep_clock)(struct store *store, struct lamport *clock);
+    const uint8_t *(*id)(const struct store *store);
+    enum err (*apply)(struct store *store, struct store_write *const *writes, size_t count, struct why *why);
+    enum err (*peers)(struct store *store, const char *after, size_t limit, struct peer_list *ret);
+    enum err (*search)(struct store *store, const char *pattern, const char *after, size_t limit,
+                       struct file_list *ret);
+    enum err (*holders)(struct store *store, const uint8_t root[static HASH_SIZE], const uint64_t *size, size_t limit,
+                        struct content_holders *ret);
+    enum err (*holders_of)(struct store *store, const struct contents_request *contents, size_t limit,
+                           struct holders_answer *ret);
+    enum err (*count)(struct store *store, struct store_counts *ret);
+};
+
+/* The first member of each store. */
+struct store {
+    const struct store_kind *kind;
+};
+
+extern const struct store_kind store_sqlite_kind;
+
+#endif
