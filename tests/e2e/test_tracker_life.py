@@ -1,13 +1,11 @@
 """The tracker's life: starts, ends, restarts, expiry, and databases that it must not use."""
 
-import concurrent.futures
 import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 
 import client
@@ -15,6 +13,7 @@ import programs
 import pytest
 import requests
 from client import Content, expect
+from ledger import Ledger
 from programs import wait_until
 
 
@@ -229,66 +228,11 @@ def test_a_signal_ends_it_and_closes_the_database(start_tracker, tmp_path, numbe
     db.close()
 
 
-class Load:
-    """Threads that register peers until the tracker is gone; `acknowledged` are those that were answered 200."""
-
-    def __init__(self, tracker, threads=8):
-        self.tracker = tracker
-        self.acknowledged = {}
-        self.lock = threading.Lock()
-        self.pool = concurrent.futures.ThreadPoolExecutor(threads)
-        self.futures = [self.pool.submit(self.run) for _ in range(threads)]
-
-    def run(self):
-        api = self.tracker.client()
-        while True:
-            api.identity = client.Identity()
-            items = [Content(api.identity.secret + bytes([n]), f"{api.identity.id[:8]}-{n}").record() for n in range(3)]
-            try:
-                answer = api.try_register(7001, items)
-            except requests.RequestException:
-                return
-            if answer.status_code == 503:
-                return
-            expect(answer, 200)
-            with self.lock:
-                self.acknowledged[api.identity.id] = {item["name"] for item in items}
-
-    def join(self):
-        for future in self.futures:
-            future.result(60)
-        self.pool.shutdown()
-
-
-def check_all_there(load, tracker):
-    api = tracker.client()
-    ids = {peer["id"]: peer["files"] for peer in api.peers(limit=1000)}
-    names = {row["name"] for row in api.files(limit=1000)}
-    for identity, files in load.acknowledged.items():
-        assert ids.get(identity) == 3
-        assert files <= names
-
-
-def test_what_was_acknowledged_survives_kill_9(start_tracker, tmp_path):
-    for _ in range(3):
-        tracker = start_tracker()
-        load = Load(tracker)
-        wait_until(lambda load=load: len(load.acknowledged) > 100)
-        tracker.kill()
-        load.join()
-        again = start_tracker()
-        check_all_there(load, again)
-        again.stop()
-        db = sqlite3.connect(tmp_path / "tracker.db")
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        db.close()
-
-
 @pytest.mark.sanitized
 def test_sigterm_under_load_answers_what_is_under_way(start_tracker):
-    tracker = start_tracker()
-    load = Load(tracker)
-    wait_until(lambda: len(load.acknowledged) > 50)
+    tracker, ledger = start_tracker("--expire", "600"), Ledger()
+    ledger.start(tracker)
+    wait_until(lambda: ledger.acknowledged > 50)
     tracker.stop()
-    load.join()
-    check_all_there(load, start_tracker())
+    ledger.stop()
+    ledger.check(start_tracker("--expire", "600").client())
