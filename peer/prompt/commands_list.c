@@ -82,15 +82,6 @@ static bool add_row(struct session *session, struct table *table, const char *na
 
 /* ---- search ---- */
 
-static enum err take_found(void *context, const struct enquiry_source *source, const struct file_record *file,
-                           struct why *why)
-{
-    struct found *found = context;
-    (void)why;
-    /* One row more than is shown tells that there are more. */
-    return found->is_full ? ERR_TOO_LARGE : found_add(found, source, file);
-}
-
 /* Up to SEARCH_ROWS_MAX rows, sorted by name. */
 static bool search_all(struct session *session, const char *pattern, struct found *found)
 {
@@ -98,7 +89,7 @@ static bool search_all(struct session *session, const char *pattern, struct foun
     const struct lookup lookup = {.whom = ENQUIRY_TRACKER | ENQUIRY_NEIGHBOURS,
                                   .pattern = pattern,
                                   .pages_max = PAGES_MAX,
-                                  .take = take_found,
+                                  .take = found_take,
                                   .context = found};
     enum err err = lookup_files(session, &lookup, &why);
     if (err && !found->is_full)

@@ -134,14 +134,6 @@ bool command_hello(struct session *session, char *const *words, size_t count)
 
 /* ---- ls ---- */
 
-static enum err take_found(void *context, const struct enquiry_source *source, const struct file_record *file,
-                           struct why *why)
-{
-    struct found *found = context;
-    (void)why;
-    return found->is_full ? ERR_TOO_LARGE : found_add(found, source, file);
-}
-
 /* "10.0.0.7:6001, 10.0.0.8:6001 and 5 more" */
 #define HOLDERS_TEXT_SIZE (HOLDERS_SHOWN * (ADDRESS_TEXT_SIZE + 2u) + 40u)
 static const char *holders_text(const struct found *found, const struct found_row *row,
@@ -183,7 +175,7 @@ bool command_ls(struct session *session, char *const *words, size_t count)
     struct neighbour neighbour = {.has_id = false};
     struct found found;
     struct why why = {""};
-    struct lookup lookup = {.whom = ENQUIRY_NEIGHBOURS, .pages_max = PAGES_MAX, .take = take_found, .context = &found};
+    struct lookup lookup = {.whom = ENQUIRY_NEIGHBOURS, .pages_max = PAGES_MAX, .take = found_take, .context = &found};
     if (count > 1 && !greet_or_say(session, words[1], &neighbour))
         return false;
     if (count > 1)

@@ -143,6 +143,13 @@ enum err found_add(struct found *found, const struct enquiry_source *source, con
     return err ? err : add_source(row, number);
 }
 
+enum err found_take(void *context, const struct enquiry_source *source, const struct file_record *file, struct why *why)
+{
+    struct found *found = context;
+    (void)why;
+    return found->is_full ? ERR_TOO_LARGE : found_add(found, source, file);
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct found_row *one = a, *other = b;

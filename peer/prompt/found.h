@@ -37,6 +37,9 @@ void found_clear(struct found *found); /* harmless on a zeroed struct */
 
 /* What a source says of a file.  ERR_NOMEM; beyond rows_max, only `is_full` is set. */
 enum err found_add(struct found *found, const struct enquiry_source *source, const struct file_record *file);
+/* The same for lookup_files() (`context` is a struct found): ERR_TOO_LARGE ends it once there is more than is wanted. */
+enum err found_take(void *context, const struct enquiry_source *source, const struct file_record *file,
+                    struct why *why);
 /* By name, then root; rows must not be added any more. */
 void found_sort(struct found *found);
 /* The greater of what the tracker counts and of the neighbours that have it: some are both. */

@@ -1,4 +1,5 @@
 /* Small files on the wire: several batches at a time from several holders. */
+#include "batch_request.h"
 #include "job_fetch_internal.h"
 #include "job_plan.h"
 #include "limits.h"
@@ -9,8 +10,6 @@
 /* Two: the next one is looked up while this one is sent. */
 #define BATCHES_EACH 2u
 #define BATCHES_ALL 32u
-#define STALL_MS 8000u
-#define STALL_BYTES 4096u
 
 /* ---- batches ---- */
 
@@ -151,25 +150,13 @@ static size_t batch_count(const struct source *source)
 
 static enum err send_batch(struct flight *flight)
 {
-    struct source *source = flight->source;
-    const struct contents_request request = {.items = flight->contents, .count = flight->count};
-    char address[ADDRESS_TEXT_SIZE], url[128], *body = contents_request_format(&request);
-    struct http_transfer_options options = {.url = url,
-                                            .body = body,
-                                            .answer_max = batch_length_max(flight->contents, flight->count),
-                                            .stall_ms = STALL_MS,
-                                            .stall_bytes = STALL_BYTES,
-                                            .limited = true,
-                                            .context = flight,
-                                            .on_data = on_batch_data,
-                                            .on_done = on_batch_done};
-    address_format(&source->record.address, address);
-    snprintf(url, sizeof url, "http://%s/v1/batch", address);
-    enum err err = body ? batch_new(flight->contents, flight->count, on_item, flight, &flight->batch) : ERR_NOMEM;
-    if (!err)
-        err = http_pool_start(source->fetcher->pool, &options, &flight->transfer);
-    free(body);
-    return err;
+    const struct batch_request request = {.address = flight->source->record.address,
+                                          .contents = {.items = flight->contents, .count = flight->count},
+                                          .context = flight,
+                                          .on_data = on_batch_data,
+                                          .on_done = on_batch_done};
+    enum err err = batch_new(flight->contents, flight->count, on_item, flight, &flight->batch);
+    return err ? err : batch_request_send(flight->source->fetcher->pool, &request, &flight->transfer);
 }
 
 static void start_batch(struct source *source)

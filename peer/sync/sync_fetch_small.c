@@ -1,5 +1,6 @@
 /* Small contents: many in one batch, from whoever told of them, or another. */
 #include "address.h"
+#include "batch_request.h"
 #include "job_plan.h"
 #include "limits.h"
 #include "log.h"
@@ -10,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STALL_MS 8000u
-#define STALL_BYTES 4096u
 /* A peer that is of no use now is left alone for this long. */
 #define GONE_MS 10000u
 /* So many that wait for one busy peer are asked of others, who may have some of them by now. */
@@ -218,24 +217,13 @@ static void take_wants(struct flight *flight, uint64_t most, uint64_t now_ms)
 static enum err send_batch(struct flight *flight)
 {
     struct sync_fetch *fetch = flight->fetch;
-    const struct contents_request request = {.items = flight->contents, .count = flight->count};
-    char address[ADDRESS_TEXT_SIZE], url[128], *body = contents_request_format(&request);
-    struct http_transfer_options options = {.url = url,
-                                            .body = body,
-                                            .answer_max = batch_length_max(flight->contents, flight->count),
-                                            .stall_ms = STALL_MS,
-                                            .stall_bytes = STALL_BYTES,
-                                            .limited = true,
-                                            .context = flight,
-                                            .on_data = on_data,
-                                            .on_done = on_done};
-    address_format(&fetch->peers[flight->peer].address, address);
-    snprintf(url, sizeof url, "http://%s/v1/batch", address);
-    enum err err = body ? batch_new(flight->contents, flight->count, on_item, flight, &flight->batch) : ERR_NOMEM;
-    if (!err)
-        err = http_pool_start(fetch->pool, &options, &flight->transfer);
-    free(body);
-    return err;
+    const struct batch_request request = {.address = fetch->peers[flight->peer].address,
+                                          .contents = {.items = flight->contents, .count = flight->count},
+                                          .context = flight,
+                                          .on_data = on_data,
+                                          .on_done = on_done};
+    enum err err = batch_new(flight->contents, flight->count, on_item, flight, &flight->batch);
+    return err ? err : batch_request_send(fetch->pool, &request, &flight->transfer);
 }
 
 /* False where the peer has nothing to bring. */

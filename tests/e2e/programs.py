@@ -92,8 +92,8 @@ class Program:
             found = re.search(pattern, self.out(), re.MULTILINE)
             if found:
                 return found
-            assert not ended, f"{self.name} ended with {self.process.returncode}\n{self.log()}"
-            assert patience.left(), f"{self.name} was not ready in {ready_s} s\n{self.log()}"
+            assert not ended, f"{self.name} ended with {self.process.returncode}: {self._last_words()}\n{self.log()}"
+            assert patience.left(), f"{self.name} was not ready in {ready_s} s: {self._last_words()}\n{self.log()}"
             time.sleep(0.01)
 
     def out(self):
@@ -105,6 +105,10 @@ class Program:
     def log(self):
         """All that it printed so far."""
         return self.out() + self.err()
+
+    def _last_words(self):
+        """For an assertion's first line: where there are many failures, only that is seen."""
+        return (self.log().splitlines() or ["it said nothing"])[-1]
 
     @property
     def alive(self):
@@ -148,7 +152,7 @@ class Program:
     def check(self):
         status = self.process.returncode
         check_sanitizers(self.err(), status, self.name)
-        assert status in self.expected_statuses, f"{self.name} ended with {status}\n{self.log()}"
+        assert status in self.expected_statuses, f"{self.name} ended with {status}: {self._last_words()}\n{self.log()}"
 
 
 class TrackerProgram(Program):
