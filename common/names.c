@@ -1,5 +1,6 @@
 #include "names.h"
 
+#include "fold.h"
 #include "limits.h"
 
 #include <stdint.h>
@@ -39,18 +40,13 @@ static bool is_control(uint32_t point)
            (point >= 0x2066 && point <= 0x2069);
 }
 
-static char fold(char letter)
-{
-    return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
-}
-
 static bool is_own_folder(const char *component, size_t length)
 {
     static const char own[] = ".enxame";
     if (length != sizeof own - 1)
         return false;
     for (size_t i = 0; i < length; i++)
-        if (fold(component[i]) != own[i])
+        if (fold_character((unsigned char)component[i]) != (unsigned char)own[i])
             return false;
     return true;
 }
@@ -140,12 +136,18 @@ const char *names_base(const char *name)
     return slash ? slash + 1 : name;
 }
 
-static const char *next_character(const char *text)
+/* Takes the next character off the text, folded; what is not UTF-8 counts byte by byte and equals itself alone. */
+static uint32_t take_folded(const char **text)
 {
-    do
-        text++;
-    while (((unsigned char)*text & 0xC0) == 0x80);
-    return text;
+    uint32_t point;
+    unsigned char byte = (unsigned char)**text;
+    if (byte < 0x80) {
+        ++*text;
+        return fold_character(byte);
+    }
+    size_t size = decode(*text, strnlen(*text, 4), &point);
+    *text += size > 0 ? size : 1;
+    return size > 0 ? fold_character(point) : 0x110000u + byte;
 }
 
 /* Only the last '*' is ever tried again: what an earlier one took cannot help a later one. */
@@ -156,15 +158,17 @@ static bool match_glob(const char *pattern, const char *name)
         if (*pattern == '*') {
             after_star = ++pattern;
             retry = name;
-        } else if (*pattern == '?') {
-            pattern++;
-            name = next_character(name);
-        } else if (fold(*pattern) == fold(*name)) {
-            pattern++;
-            name++;
+            continue;
+        }
+        const char *next = name, *rest = pattern;
+        uint32_t letter = take_folded(&next);
+        if (*pattern == '?' || (*pattern != '\0' && take_folded(&rest) == letter)) {
+            pattern = *pattern == '?' ? pattern + 1 : rest;
+            name = next;
         } else if (after_star) {
             pattern = after_star;
-            name = retry = next_character(retry);
+            (void)take_folded(&retry);
+            name = retry;
         } else {
             return false;
         }
@@ -176,11 +180,10 @@ static bool match_glob(const char *pattern, const char *name)
 
 static bool begins_with(const char *name, const char *prefix)
 {
-    while (*prefix != '\0' && fold(*name) == fold(*prefix)) {
-        name++;
-        prefix++;
-    }
-    return *prefix == '\0';
+    while (*prefix != '\0')
+        if (take_folded(&prefix) != take_folded(&name))
+            return false;
+    return true;
 }
 
 bool names_match(const char *pattern, const char *name)
@@ -190,12 +193,14 @@ bool names_match(const char *pattern, const char *name)
     if (begins_with(name, pattern))
         return true;
     size_t characters = 0;
-    for (const char *position = pattern; *position != '\0'; position = next_character(position))
-        characters++;
+    for (const char *position = pattern; *position != '\0'; characters++)
+        (void)take_folded(&position);
     if (characters < 3)
         return false;
+    const char *after_first = pattern;
+    uint32_t first = take_folded(&after_first);
     while (*name != '\0')
-        if (begins_with(++name, pattern))
+        if (take_folded(&name) == first && begins_with(name, after_first))
             return true;
     return false;
 }

@@ -34,7 +34,7 @@ const char *names_base(const char *name);
 /*
  * Case-insensitive match as in `search`: a glob over the whole name where the pattern has '*' (any run, also across '/')
  * or '?' (one character); otherwise a substring, or a prefix where it is shorter than three characters.  Case is folded
- * for ASCII only.  Time is bounded by length(pattern) * length(name).
+ * as fold.h does it.  Time is bounded by length(pattern) * length(name).
  */
 bool names_match(const char *pattern, const char *name);
 

@@ -194,6 +194,40 @@ static void globs_match_the_whole_name(void **state)
     assert_true(names_match("arq?", "arq1"));
 }
 
+static void case_is_folded_beyond_ascii(void **state)
+{
+    (void)state;
+    assert_true(names_match("\xC3\x89"
+                            "COLE",
+                            "a/\xC3\xA9"
+                            "cole")); /* ÉCOLE, école */
+    assert_false(names_match("ECOLE", "\xC3\xA9"
+                                      "cole"));
+    assert_true(names_match("*\xC3\x89"
+                            "CO*",
+                            "a/\xC3\xA9"
+                            "cole"));
+    assert_true(names_match("?\xD0\xAF*", "x\xD1\x8F.txt")); /* Я, я */
+    assert_true(names_match("\xD1\x8F", "\xD0\xAF.txt"));    /* a prefix */
+    assert_true(names_match("KM/H", "10 \xE2\x84\xAAm/h"));  /* the Kelvin sign has three bytes */
+    assert_true(names_match("STRA\xC3\x9F"
+                            "E",
+                            "stra\xE1\xBA\x9E"
+                            "e"));
+    assert_false(names_match("strasse", "stra\xC3\x9F"
+                                        "e"));
+    /* What is no UTF-8 equals itself. */
+    assert_true(names_match("a\xFF"
+                            "b",
+                            "A\xFF"
+                            "B"));
+    assert_false(names_match("a\xFF"
+                             "b",
+                             "A\xFE"
+                             "B"));
+    assert_true(names_match("?", "\xFF"));
+}
+
 static void a_pathological_glob_ends(void **state)
 {
     (void)state;
@@ -222,6 +256,7 @@ int main(void)
         cmocka_unit_test(the_base_is_the_last_component),
         cmocka_unit_test(words_are_found_anywhere_and_short_ones_at_the_start),
         cmocka_unit_test(globs_match_the_whole_name),
+        cmocka_unit_test(case_is_folded_beyond_ascii),
         cmocka_unit_test(a_pathological_glob_ends),
     };
     return cmocka_run_group_tests_name("names", tests, NULL, NULL);
