@@ -79,9 +79,21 @@ def test_a_taken_port_is_named(tmp_path):
 # ---- databases ----
 
 
-def test_a_second_tracker_on_the_database_is_refused(tracker, tmp_path):
-    refused(tmp_path, tmp_path / "tracker.db", "in use by another tracker")
-    expect(tracker.client().get("/healthz"), 200)
+def test_a_second_tracker_on_the_database_is_refused_by_whatever_path(start_tracker, tmp_path):
+    (tmp_path / "link.db").symlink_to("tracker.db")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    tracker = start_tracker(db=tmp_path / "link.db")
+    for path in (tmp_path / "tracker.db", "tracker.db", "folder/tracker.db", "link.db", f"folder/../{tmp_path.name}/link.db"):
+        refused(tmp_path, path, "in use by another tracker")
+    (tmp_path / "other.db").hardlink_to(tmp_path / "tracker.db")
+    refused(tmp_path, "other.db", "hard links")
+    api = tracker.client()
+    api.register(7001)
+    tracker.kill()
+    # The log lies beside the other name: whoever does not see it sees an older database.
+    refused(tmp_path, "other.db", "hard links")
+    (tmp_path / "other.db").unlink()
+    assert start_tracker().client().peer_ids() == {api.identity.id}
 
 
 def test_a_database_of_a_newer_schema_is_refused_and_left_alone(start_tracker, tmp_path):

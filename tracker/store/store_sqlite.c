@@ -166,8 +166,6 @@ static enum err lock_database(const char *path, int *ret_fd, struct why *why)
     enum err err = files_lock(AT_FDCWD, lock, ret_fd);
     if (err == ERR_LOCKED)
         why_set(why, err, "the database %s is in use by another tracker (it holds %s)", path, lock);
-    else if (err == ERR_NOT_FOUND)
-        why_set(why, err, "the folder of the database %s does not exist", path);
     else if (err != ERR_OK)
         why_set(why, err, "cannot lock the database %s by means of %s: %s", path, lock, err_name(err));
     free(lock);
@@ -271,17 +269,33 @@ static enum err open_keeper(struct sqlite_store *store, const char *path, struct
                : why_set(why, database_error(code), "cannot open the database %s: %s", path, sqlite3_errstr(code));
 }
 
-/* SQLite takes some names (":memory:", "") for something else than files. */
-static enum err plain_path(const char *location, char **ret, struct why *why)
+/*
+ * One name for one database, however it was called: lock and log lie beside the file that symbolic links lead to, and names
+ * that SQLite takes for something else (":memory:") are files.  The file is made where there is none.
+ */
+static enum err true_path(const char *location, char **ret, struct why *why)
 {
     struct stat status;
-    if (asprintf(ret, "%s%s", location[0] == '/' ? "" : "./", location) < 0) {
-        *ret = NULL;
-        why_set(why, ERR_NOMEM, "out of memory");
-        return ERR_NOMEM;
+    if (stat(location, &status) != 0 && errno == ENOENT) {
+        int fd = open(location, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0 && errno == ENOENT)
+            return why_set(why, ERR_NOT_FOUND, "the folder of the database %s does not exist", location);
+        if (fd >= 0)
+            close(fd);
     }
-    if (stat(*ret, &status) == 0 && !S_ISREG(status.st_mode))
+    *ret = realpath(location, NULL);
+    if (!*ret || stat(*ret, &status) != 0) {
+        enum err err = err_from_errno(errno);
+        return why_set(why, err, "cannot open or make the database %s: %s", location, err_name(err));
+    }
+    if (!S_ISREG(status.st_mode))
         return why_set(why, ERR_INVALID, "the database %s is not a file", location);
+    if (status.st_nlink > 1)
+        return why_set(
+            why, ERR_INVALID,
+            "the database %s has %llu names (hard links): a tracker on another of them would not see the log "
+            "that lies beside this one; remove the others",
+            location, (unsigned long long)status.st_nlink);
     return ERR_OK;
 }
 
@@ -315,7 +329,7 @@ static enum err open_store(const struct store_options *options, struct store **r
     store->lock_fd = -1;
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->returned, NULL);
-    enum err err = plain_path(options->location, &path, why);
+    enum err err = true_path(options->location, &path, why);
     if (err == ERR_OK)
         err = lock_database(path, &store->lock_fd, why);
     if (err == ERR_OK)
