@@ -20,6 +20,7 @@ import refresh
 import swarm
 import swarms
 import syncing
+import trackers
 import workplace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def common_options():
     add("--runs", type=count(1000), default=5, metavar="N", help="of each program (5)")
     add("--json", type=pathlib.Path, metavar="FILE", help="write all figures of all runs there, too")
     add("--markdown", action="store_true", help="print the table as Markdown")
-    add("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm)")
+    add("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm; tracker: build)")
     add("--peer-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's peers")
     add("--keep-logs", type=pathlib.Path, metavar="DIR", help="keep what the programs said; peers run with -v")
     return common
@@ -118,6 +119,7 @@ def swarm_options():
 
 def parser():
     main = argparse.ArgumentParser(prog="scripts/bench", description=DESCRIPTION)
+    main.set_defaults(place=None)
     commands = main.add_subparsers(dest="command", required=True, metavar="command")
     common, of_swarms = common_options(), swarm_options()
 
@@ -158,6 +160,18 @@ def parser():
     add_programs(one, syncing.KINDS)
     one.set_defaults(run=syncing.run)
 
+    one = commands.add_parser("tracker", parents=[common], help="requests a second, latency and memory of trackers",
+                              description="The database lies on a disk: below build/, or below --work.")  # fmt: skip
+    add = one.add_argument
+    add("--rows", type=list_of(one_of(list(trackers.ROWS))), default=list(trackers.ROWS), metavar="LIST",
+        help=f"of {','.join(trackers.ROWS)} (all)")  # fmt: skip
+    add("--peers", type=count(1_000_000), default=10_000, metavar="N", help="(10000)")
+    add("--seconds", type=count(3600), default=5, metavar="N", help="for each figure (5)")
+    add("--threads", type=count(64), default=2, metavar="N", help="of wrk (2)")
+    add("--tracker-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's trackers")
+    add_programs(one, trackers.KINDS)
+    one.set_defaults(run=trackers.run, place=ROOT / "build")
+
     one = commands.add_parser("refresh", help="run the commands of a document's tables, and renew the tables")
     one.add_argument("tables", nargs="*", metavar="TABLE", help="by their names; all by default")
     one.add_argument("--file", type=pathlib.Path, default=ROOT / "docs" / "BENCHMARKS.md", help="(docs/BENCHMARKS.md)")
@@ -175,11 +189,13 @@ def usage_fault(options):
         if os.geteuid() != 0:
             return f"{options.command} makes network namespaces: run it as root"
         return needs.missing(["ip", "tc"])
+    if options.command == "tracker":
+        return needs.missing(["wrk"])
     return None
 
 
 def choose_programs(options, bench):
-    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES, "sync": syncing.KINDS}
+    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES, "sync": syncing.KINDS, "tracker": trackers.KINDS}
     kinds = kinds.get(options.command, swarms.KINDS)
     options.programs = needs.present(list(dict.fromkeys(options.programs)), kinds, bench.say)
     if not options.programs and options.command != "hash":
@@ -197,7 +213,7 @@ def measure(options):
     check_binaries(options)
     if options.keep_logs:
         options.peer_args = ["-v", *options.peer_args]
-    with workplace.Workplace(options.work, options.markdown) as bench:
+    with workplace.Workplace(options.work or options.place, options.markdown) as bench:
         choose_programs(options, bench)
         result = options.run(options, bench)
         if options.json:

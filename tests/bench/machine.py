@@ -16,6 +16,7 @@ VERSIONS = {
     "rsync": ["rsync", "--version"],
     "openssl": ["openssl", "version"],
     "syncthing": ["syncthing", "--version"],
+    **{name: ["dpkg-query", "-W", "-f", "${Version}", name] for name in ("wrk", "opentracker")},
 }
 
 
@@ -40,7 +41,7 @@ def version(words):
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
     except OSError:
         return None
-    found = re.search(r"\d+\.\d+[\w.]*", done.stdout + done.stderr) if done.returncode == 0 else None
+    found = re.search(r"\d+\.\d+[\w.~]*", done.stdout + done.stderr) if done.returncode == 0 else None
     return found[0] if found else None
 
 

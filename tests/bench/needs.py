@@ -12,9 +12,11 @@ PACKAGES = {
     "ip": "iproute2",
     "nginx": "nginx-light",
     "openssl": "openssl",
+    "opentracker": "opentracker",
     "rsync": "rsync",
     "syncthing": "syncthing",
     "tc": "iproute2",
+    "wrk": "wrk",
 }
 
 

@@ -125,6 +125,15 @@ class Process:
         self._popen.returncode = self.status
         self.usage = Usage(usage.ru_utime + usage.ru_stime, self.memory_peak_bytes)
 
+    def wait(self, timeout_s):
+        """Until it has ended, however."""
+        wait_until(self.ended, timeout_s, f"the end of {self.name}")
+
+    def interrupt(self):
+        """As Ctrl+C does.  Harmless where it has ended."""
+        if not self.ended():
+            os.kill(self.pid, signal.SIGINT)
+
     def sample(self):
         """Looks at its memory, as long as it is there."""
         self.memory_peak_bytes = max(self.memory_peak_bytes, memory_peak_bytes(self.pid))

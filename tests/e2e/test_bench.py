@@ -18,6 +18,7 @@ import process  # noqa: E402
 import report  # noqa: E402
 import swarm  # noqa: E402
 import torrent  # noqa: E402
+import trackers  # noqa: E402
 import workplace  # noqa: E402
 
 BENCH = ROOT / "scripts" / "bench"
@@ -77,7 +78,7 @@ def namespaces():
 def test_help_names_each_command():
     done = bench("--help")
     assert done.returncode == 0
-    for command in ("transfer", "small-files", "hash", "swarm", "growth", "sync", "refresh"):
+    for command in ("transfer", "small-files", "hash", "swarm", "growth", "sync", "tracker", "refresh"):
         assert command in done.stdout
         assert bench(command, "--help").returncode == 0
 
@@ -95,6 +96,7 @@ def test_help_names_each_command():
         (["swarm", "--leechers", "0"], "1 to 200"),
         (["swarm", "--set", "curl:fast"], "PROGRAM:SETTING"),
         (["growth", "--swarms", "2,,4"], "''"),
+        (["tracker", "--rows", "heartbeat,fly"], "fly"),
     ],
 )
 def test_wrong_words_are_named(words, told):
@@ -164,6 +166,32 @@ def test_sync_measures_and_compares_every_byte(tmp_path, work):
     (run,) = found["programs"]["enxame"]["runs"]
     assert min(run[name] for name in ("contact_s", "files_s", "edit_s", "rss_bytes")) > 0
     assert run["slowest_edit_s"] >= run["edit_s"]
+
+
+@pytest.fixture
+def disk():
+    """A folder beside the programs, which are not in memory as a rule."""
+    with tempfile.TemporaryDirectory(prefix="enxame-test-", dir=BIN) as folder:
+        if trackers.file_system(folder) in trackers.MEMORY_KINDS:
+            pytest.skip("the programs were built in memory: there is no disk to measure on")
+        yield pathlib.Path(folder)
+
+
+def test_tracker_is_measured_by_requests_that_were_all_answered(tmp_path, disk):
+    words = ["--peers", "200", "--seconds", "1", "--runs", "1", "--programs", "enxame"]
+    found, shown = figures(tmp_path, disk, "tracker", *words, "--rows", "heartbeat,again,known,new")
+    assert list(found["rows"]) == ["heartbeat", "again", "known", "new"] and "heartbeats" in shown
+    for one in found["rows"].values():
+        (run,) = one["runs"]
+        assert run["requests"] > 0 and run["rate"] > 0 and run["rss_bytes"] > 0
+        assert 0 < run["p50_ms"] <= run["p99_ms"] <= run["p999_ms"] <= run["max_ms"]
+
+
+def test_a_tracker_in_memory_is_not_measured(work):
+    if trackers.file_system(work) not in trackers.MEMORY_KINDS:
+        pytest.skip("there is no file system in memory here")
+    done = bench("tracker", "--bin", BIN, "--work", work)
+    assert done.returncode == 1 and "--work" in done.stderr and "memory" in done.stderr
 
 
 @pytest.mark.needs_root
