@@ -1,6 +1,8 @@
 """The tracker's life: starts, ends, restarts, expiry, and databases that it must not use."""
 
+import email.utils
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -207,6 +209,51 @@ def test_a_restart_gives_every_registration_a_full_expiry(start_tracker):
         rows = peer.peers() + peer.files()
     wait_until(lambda: not peer.peers())
     assert peer.files() == []
+
+
+class WallClock:
+    """A wall clock that jumps (libfaketime); the clocks that count from the start of the machine go on."""
+
+    def __init__(self, folder):
+        self.path = folder / "wall-clock"
+        libraries = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        if not libraries:
+            pytest.skip("libfaketime is not installed")
+        self.jump("+0")
+        self.wrapper = [
+            "env", f"LD_PRELOAD={libraries[0]}", f"FAKETIME_TIMESTAMP_FILE={self.path}", "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ]  # fmt: skip
+
+    def jump(self, by):
+        # At once: the tracker may read it at any moment.
+        self.path.with_suffix(".new").write_text(by + "\n")
+        self.path.with_suffix(".new").replace(self.path)
+
+    @staticmethod
+    def shown_by(api):
+        return email.utils.parsedate_to_datetime(api.get("/healthz").headers["Date"]).timestamp()
+
+
+def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker, tmp_path):
+    clock = WallClock(tmp_path)
+    tracker = start_tracker("--heartbeat", "30", "--expire", "60", wrapper=clock.wrapper)
+    api = tracker.client()
+    api.register(7001, [Content(b"x", "x").record()])
+    for by, days in (("+1d", 1), ("-400d", -400)):
+        clock.jump(by)
+        wait_until(lambda days=days: abs(clock.shown_by(api) - time.time() - days * 86400) < 3600)
+        time.sleep(1.2)  # two sweeps
+        assert len(api.peers()) == 1 and len(api.files()) == 1
+        assert api.peers()[0]["age_ms"] < 60_000
+        assert api.heartbeat()["files"] == 1
+    tracker.kill()
+    clock.jump("+400d")
+    again = start_tracker("--heartbeat", "1", "--expire", "3", wrapper=clock.wrapper)
+    api = again.client(api.identity)
+    assert len(api.peers()) == 1
+    clock.jump("-800d")
+    wait_until(lambda: not api.peers(), 60)
 
 
 def test_the_lamport_clock_does_not_go_back_at_a_restart(start_tracker):
