@@ -1,7 +1,8 @@
-/* What http_server.c, http_listen.c, http_reply.c, http_flow.c and http_link.c share; for nobody else. */
+/* What http_server.c, http_listen.c, http_reply.c, http_flow.c, http_link.c and http_limits.c share; for nobody else. */
 #ifndef ENXAME_HTTP_INTERNAL_H
 #define ENXAME_HTTP_INTERNAL_H
 
+#include "http_guests.h"
 #include "http_server.h"
 #include "http_text.h"
 
@@ -10,6 +11,8 @@
 #include <stdatomic.h>
 
 #define REPLY_HEADERS_MAX 8u
+/* For connections that are accepted only to be refused. */
+#define HTTP_SPARE_CONNECTIONS 64u
 
 /* One TCP connection: from accept to close in the server's list, and as long as anybody holds it. */
 struct http_link {
@@ -17,8 +20,10 @@ struct http_link {
     uint64_t deadline_ms;              /* 0: none, as while a handler works */
     atomic_uint holders;
     atomic_uint_least64_t begun, answered; /* requests */
-    pthread_mutex_t lock;                  /* guards what follows */
-    int fd;                                /* -1: closed */
+    struct address from;
+    bool is_in;           /* among the server's guests; else it was refused */
+    pthread_mutex_t lock; /* guards what follows */
+    int fd;               /* -1: closed */
     bool is_paced;
 };
 
@@ -41,6 +46,9 @@ struct http_server {
     int listen_fd; /* libmicrohttpd's until it was quiesced, then ours */
     struct address address;
     char machine[256];
+    size_t max_connections; /* that there are descriptors for */
+    struct http_guests *guests;
+    atomic_bool draining; /* each answer is its connection's last */
     pthread_t watchdog;
     bool watchdog_runs;
     atomic_size_t body_bytes; /* buffered by all requests */
@@ -66,6 +74,7 @@ struct http_request {
     struct address source;
     char captures[HTTP_CAPTURES_MAX][HTTP_CAPTURE_SIZE];
     bool is_head;
+    char subject[HTTP_SUBJECT_SIZE];
     uint64_t started_us;
 
     char *body;
@@ -87,6 +96,11 @@ struct http_request {
 };
 
 struct http_link *http_link_new(int fd); /* NULL: out of memory */
+/*
+ * Counts it among the server's guests.  Where these are too many the client sees a closed connection at once; requests that
+ * may have arrived before are not to be answered.
+ */
+void http_link_take_in(struct http_link *link, struct http_server *server, struct MHD_Connection *connection);
 /* The server's own hold ends. */
 void http_link_closed(struct http_link *link);
 
@@ -98,6 +112,9 @@ bool http_request_is_from_peer(const struct http_request *request);
 
 /* The stream as a response; NULL: out of memory, all was released then. */
 struct MHD_Response *http_flow_response(struct http_request *request, const struct http_stream *stream);
+
+/* Puts the limits of limits.h where the options name none, and finds out how many connections the system affords. */
+void http_limits_choose(struct http_server *server);
 
 /* Listens on `address`, which gets the port that was taken; :: takes IPv4, too, and becomes 0.0.0.0 without IPv6. */
 enum err http_listen(struct address *address, int *ret_fd, struct why *why);

@@ -22,6 +22,20 @@ struct http_link *http_link_new(int fd)
     return link;
 }
 
+void http_link_take_in(struct http_link *link, struct http_server *server, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+    if (info != NULL)
+        (void)address_from_sockaddr(info->client_addr, &link->from);
+    link->is_in = http_guests_enter(server->guests, &link->from);
+    if (link->is_in)
+        return;
+    (void)shutdown(link->fd, SHUT_RDWR);
+    if (server->options.on_refused != NULL)
+        server->options.on_refused(server->options.context, &link->from);
+}
+
 void http_link_closed(struct http_link *link)
 {
     pthread_mutex_lock(&link->lock);

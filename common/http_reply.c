@@ -40,6 +40,11 @@ bool http_request_is_head(const struct http_request *request)
     return request->is_head;
 }
 
+void http_request_set_subject(struct http_request *request, const char *subject)
+{
+    (void)snprintf(request->subject, sizeof request->subject, "%s", subject);
+}
+
 bool http_request_number(struct http_request *request, const char *name, uint64_t minimum, uint64_t maximum,
                          uint64_t fallback, uint64_t *ret)
 {

@@ -21,7 +21,6 @@
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,6 +70,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
         *socket_context = link;
         if (link == NULL)
             return; /* begin() closes a connection that has none */
+        http_link_take_in(link, server, connection);
         (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         link->deadline_ms = timing_now_ms() + server->options.request_deadline_ms;
         pthread_mutex_lock(&server->lock);
@@ -92,6 +92,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     else
         server->links = link->next;
     pthread_mutex_unlock(&server->lock);
+    if (link->is_in)
+        http_guests_leave(server->guests, &link->from);
     http_link_closed(link);
     *socket_context = NULL;
 }
@@ -238,29 +240,23 @@ static void merge_clock(struct http_request *request)
 
 static enum MHD_Result queue(struct http_request *request);
 
-/* Its link, and where it came from.  libmicrohttpd 1.0 answers each question in the same place: copy before the next. */
-static struct http_link *identify(struct MHD_Connection *connection, struct address *ret_source)
+static struct http_link *link_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct http_link *link = info == NULL ? NULL : info->socket_context;
 
-    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info != NULL)
-        (void)address_from_sockaddr(info->client_addr, ret_source);
-    return link;
+    return info == NULL ? NULL : info->socket_context;
 }
 
 static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, void **ret_request)
 {
-    struct http_request *request = calloc(1, sizeof *request);
+    struct http_link *link = link_of(connection);
+    struct http_request *request = link != NULL && link->is_in ? calloc(1, sizeof *request) : NULL;
 
-    if (request != NULL)
-        request->link = identify(connection, &request->source);
-    if (request == NULL || request->link == NULL) {
-        free(request);
+    if (request == NULL)
         return MHD_NO;
-    }
+    request->link = link;
+    request->source = link->from;
     request->server = server;
     request->connection = connection;
     request->started_us = timing_now_us();
@@ -360,6 +356,8 @@ static enum MHD_Result queue(struct http_request *request)
     }
     for (size_t i = 0; i < request->header_count; i++)
         (void)MHD_add_response_header(request->response, request->headers[i][0], request->headers[i][1]);
+    if (atomic_load(&server->draining)) /* what the client has to say yet it says to another one */
+        (void)MHD_add_response_header(request->response, "Connection", "close");
     set_deadline(server, request->link, ANSWER_DEADLINE_MS + request->reply_length / ANSWER_RATE_MIN * 1000);
     result = MHD_queue_response(request->connection, (unsigned)request->status, request->response);
     MHD_destroy_response(request->response);
@@ -427,10 +425,17 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (request == NULL)
         return;
     *request_context = NULL;
-    if (server->options.observe != NULL && request->status != 0)
-        server->options.observe(server->options.context, request->route, request->status,
-                                timing_now_us() - request->started_us,
-                                code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0);
+    if (server->options.observe != NULL && request->status != 0) {
+        const struct http_served served = {.route = request->route,
+                                           .status = request->status,
+                                           .duration_us = timing_now_us() - request->started_us,
+                                           .sent_bytes =
+                                               code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? request->reply_length : 0,
+                                           .source = &request->source,
+                                           .subject = request->subject};
+
+        server->options.observe(server->options.context, &served);
+    }
     (void)atomic_fetch_add(&request->link->answered, 1);
     if (request->sent != NULL)
         request->sent(request->sent_context, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
@@ -453,39 +458,23 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 /* ---- start and stop ---- */
 
-/* Thousands of connections need as many descriptors. */
-static unsigned raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 512;
-    if (limit.rlim_cur < limit.rlim_max) {
-        rlim_t wanted = CONNECTIONS_MAX + 1024u;
-
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return limit.rlim_cur > CONNECTIONS_MAX + 256u ? CONNECTIONS_MAX : (unsigned)(limit.rlim_cur * 3 / 4);
-}
-
 static enum err start_daemon(struct http_server *server, struct why *why)
 {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_PEDANTIC_CHECKS;
     uint64_t idle_s = (server->options.idle_ms + 999) / 1000;
-    unsigned connections = raise_descriptors();
+    /* Each thread has its share of this limit, at which it accepts nothing; `guests` refuses long before. */
+    size_t connections = (server->max_connections + HTTP_SPARE_CONNECTIONS) * server->options.threads;
     struct MHD_OptionItem pool[] = {{MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)server->options.threads, NULL},
                                     {MHD_OPTION_END, 0, NULL}};
 
     if (server->options.threads < 2)
         pool[0].option = MHD_OPTION_END; /* one thread is what it does without a pool */
-    server->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, CONNECTIONS_PER_ADDRESS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+    server->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                         server, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (server->daemon == NULL)
         return why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
     return ERR_OK;
@@ -501,17 +490,14 @@ enum err http_server_start(const struct http_server_options *options, struct htt
     server->options = *options;
     server->address = options->listen;
     server->listen_fd = -1;
-    if (server->options.idle_ms == 0)
-        server->options.idle_ms = (uint64_t)CONNECTION_IDLE_S * 1000;
-    if (server->options.request_deadline_ms == 0)
-        server->options.request_deadline_ms = REQUEST_DEADLINE_MS;
-    if (server->options.body_deadline_ms == 0)
-        server->options.body_deadline_ms = BODY_DEADLINE_MS;
+    http_limits_choose(server);
     if (gethostname(server->machine, sizeof server->machine - 1) != 0)
         server->machine[0] = '\0';
     (void)pthread_mutex_init(&server->lock, NULL);
     (void)timing_condition_init(&server->changed);
-    err = http_listen(&server->address, &server->listen_fd, why);
+    server->guests = http_guests_new(server->max_connections, server->options.max_connections_per_address);
+    err = server->guests != NULL ? http_listen(&server->address, &server->listen_fd, why)
+                                 : why_set(why, ERR_NOMEM, "out of memory");
     if (err == ERR_OK)
         err = start_daemon(server, why);
     if (err == ERR_OK && pthread_create(&server->watchdog, NULL, watch, server) != 0)
@@ -532,10 +518,23 @@ void http_server_address(const struct http_server *server, struct address *ret)
     *ret = server->address;
 }
 
+void http_server_count(const struct http_server *server, struct http_server_counts *ret)
+{
+    struct http_guests_counts guests;
+
+    http_guests_count(server->guests, &guests);
+    ret->connections = guests.open;
+    ret->max_connections = server->max_connections;
+    ret->refused_in_all = guests.refused_in_all;
+    ret->refused_of_address = guests.refused_of_address;
+}
+
 void http_server_drain(struct http_server *server)
 {
     uint64_t end = timing_now_ms() + DRAIN_MS;
     int fd = MHD_quiesce_daemon(server->daemon);
+
+    atomic_store(&server->draining, true);
 
     if (fd != MHD_INVALID_SOCKET)
         (void)close(fd);
@@ -599,6 +598,7 @@ void http_server_stop(struct http_server *server)
     end_waits(server);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
+    http_guests_free(server->guests);
     (void)pthread_mutex_destroy(&server->lock);
     (void)pthread_cond_destroy(&server->changed);
     free(server);

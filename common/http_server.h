@@ -33,9 +33,16 @@ struct http_route {
     http_handler *handle;
 };
 
-/* Called once for each finished request on one of the server's threads; `route` is NULL where none matched. */
-typedef void http_observer(void *context, const struct http_route *route, int status, uint64_t duration_us,
-                           uint64_t sent_bytes);
+/* What became of a request. */
+struct http_served {
+    const struct http_route *route; /* NULL: none matched */
+    int status;
+    uint64_t duration_us, sent_bytes;
+    const struct address *source;
+    const char *subject; /* what the handler said that it was about, or "" */
+};
+/* Called once for each finished request, on one of the server's threads. */
+typedef void http_observer(void *context, const struct http_served *served);
 
 struct http_server_options {
     struct address listen; /* :: takes IPv4, too; port 0: any free one */
@@ -46,15 +53,31 @@ struct http_server_options {
     struct lamport *clock; /* merged with each request's Lamport-Clock, ticked for each answer; may be NULL */
     const char *const *allow_hosts;
     size_t allow_host_count;
-    http_observer *observe;                                  /* may be NULL */
-    uint64_t idle_ms, request_deadline_ms, body_deadline_ms; /* 0: those of limits.h (tests choose shorter ones) */
+    http_observer *observe; /* may be NULL */
+    /* 0, of these and what follows: those of limits.h.  Until a request's headers are whole, and its body is. */
+    uint64_t idle_ms, request_deadline_ms, body_deadline_ms;
+    size_t max_connections; /* fewer where the system gives fewer descriptors */
+    size_t max_connections_per_address;
+    /* A connection was closed since one of these limits was reached; on one of the server's threads.  May be NULL. */
+    void (*on_refused)(void *context, const struct address *from);
 };
 
 /* On ERR_EXISTS (port taken), ERR_DENIED and others `why` has a sentence for the user. */
 enum err http_server_start(const struct http_server_options *options, struct http_server **ret, struct why *why);
 /* Where it listens, with the real port. */
 void http_server_address(const struct http_server *server, struct address *ret);
-/* Takes no new connections, and waits up to DRAIN_MS until requests under way are answered.  Then stop. */
+
+struct http_server_counts {
+    size_t connections, max_connections;         /* open; as many as there can be */
+    uint64_t refused_in_all, refused_of_address; /* since the start, by the limit that was reached */
+};
+/* Cheap; any thread. */
+void http_server_count(const struct http_server *server, struct http_server_counts *ret);
+
+/*
+ * Takes no new connections, closes each after its next answer, and waits up to DRAIN_MS until requests under way are answered.
+ * Then stop.
+ */
 void http_server_drain(struct http_server *server);
 /*
  * Ends all.  Requests still deferred are answered 503, answers that wait at a valve are broken off; nobody may reply to
@@ -73,6 +96,9 @@ const char *http_request_body(const struct http_request *request, size_t *ret_le
 /* Where it came from. */
 const struct address *http_request_source(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
+/* For the observer: up to HTTP_SUBJECT_SIZE - 1 bytes are copied. */
+#define HTTP_SUBJECT_SIZE 72u
+void http_request_set_subject(struct http_request *request, const char *subject);
 
 /*
  * A numeric query argument in [minimum, maximum], `fallback` where absent.  False where it is malformed: then a 400 that

@@ -17,13 +17,13 @@ const struct http_route routes[] = {
 };
 const size_t routes_count = sizeof routes / sizeof routes[0];
 
-void routes_observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
-                    uint64_t sent_bytes)
+void routes_observe(void *context, const struct http_served *served)
 {
     struct tracker *tracker = context;
-    metrics_request(tracker->metrics, route, status, duration_us, sent_bytes);
-    log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", status,
-              (unsigned long long)sent_bytes, (unsigned long long)duration_us);
+    const struct http_route *route = served->route;
+    metrics_request(tracker->metrics, route, served->status, served->duration_us, served->sent_bytes);
+    log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", served->status,
+              (unsigned long long)served->sent_bytes, (unsigned long long)served->duration_us);
 }
 
 bool routes_store_ok(struct tracker *tracker, struct http_request *request, enum err err)

@@ -116,17 +116,18 @@ static void get_health(void *context, struct http_request *request)
     http_reply_json(request, 200, strdup("{\"status\":\"ok\"}"));
 }
 
-static void observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
-                    uint64_t sent_bytes)
+static void observe(void *context, const struct http_served *served)
 {
     struct server *server = context;
+    const struct http_route *route = served->route;
 
     (void)atomic_fetch_add(&server->requests, 1);
-    (void)atomic_fetch_add(&server->sent_bytes, sent_bytes);
-    if (status >= 500)
+    (void)atomic_fetch_add(&server->sent_bytes, served->sent_bytes);
+    if (served->status >= 500)
         (void)atomic_fetch_add(&server->errors, 1);
     log_debug("%s %s: %d, %llu bytes in %.1f ms", route == NULL ? "?" : route->method,
-              route == NULL ? "?" : route->path, status, (unsigned long long)sent_bytes, (double)duration_us / 1000);
+              route == NULL ? "?" : route->path, served->status, (unsigned long long)served->sent_bytes,
+              (double)served->duration_us / 1000);
 }
 
 /* ---- life ---- */

@@ -20,11 +20,13 @@ static struct http_server *server;
 static struct address address;
 static struct lamport *server_clock;
 static atomic_int observed_status, released;
-static atomic_size_t observed_count, held, answering;
+static atomic_bool observed_subject;
+static atomic_size_t observed_count, held, answering, refused;
 
 static void reply_hello(void *context, struct http_request *request)
 {
     (void)context;
+    http_request_set_subject(request, "greeting");
     http_reply_json(request, 200, strdup("{\"hello\":true}"));
 }
 
@@ -194,14 +196,13 @@ static const struct http_route routes[] = {
     {"GET", "/after-all", 0, reply_after_all},
 };
 
-static void observe(void *context, const struct http_route *route, int status, uint64_t duration_us,
-                    uint64_t sent_bytes)
+static void observe(void *context, const struct http_served *served)
 {
     (void)context;
-    (void)route;
-    (void)duration_us;
-    (void)sent_bytes;
-    atomic_store(&observed_status, status);
+    if (strcmp(served->subject, "") != 0)
+        atomic_store(&observed_subject,
+                     address_is_loopback(served->source) && strcmp(served->subject, "greeting") == 0);
+    atomic_store(&observed_status, served->status);
     atomic_fetch_add(&observed_count, 1);
 }
 
@@ -210,19 +211,32 @@ static const char *const allow_hosts[] = {"files.example"};
 /* Deadlines where a test is not about them: no machine is that slow. */
 #define NO_DEADLINE_MS UINT64_C(600000)
 
-/* With deadlines of the caller's; 0: none that matters. */
-static void start_with(uint64_t idle_ms, uint64_t request_deadline_ms, uint64_t body_deadline_ms)
+static void count_refused(void *context, const struct address *from)
 {
-    struct http_server_options options = {
-        .threads = 2,
-        .routes = routes,
-        .route_count = sizeof routes / sizeof *routes,
-        .allow_hosts = allow_hosts,
-        .allow_host_count = 1,
-        .observe = observe,
-        .idle_ms = idle_ms == 0 ? NO_DEADLINE_MS : idle_ms,
-        .request_deadline_ms = request_deadline_ms == 0 ? NO_DEADLINE_MS : request_deadline_ms,
-        .body_deadline_ms = body_deadline_ms == 0 ? NO_DEADLINE_MS : body_deadline_ms};
+    (void)context;
+    assert_true(address_is_loopback(from));
+    atomic_fetch_add(&refused, 1);
+}
+
+/* With deadlines of the caller's; 0: none that matters. */
+static struct http_server_options options_with(uint64_t idle_ms, uint64_t request_deadline_ms,
+                                               uint64_t body_deadline_ms)
+{
+    return (struct http_server_options){.threads = 2,
+                                        .routes = routes,
+                                        .route_count = sizeof routes / sizeof *routes,
+                                        .allow_hosts = allow_hosts,
+                                        .allow_host_count = 1,
+                                        .observe = observe,
+                                        .on_refused = count_refused,
+                                        .idle_ms = idle_ms == 0 ? NO_DEADLINE_MS : idle_ms,
+                                        .request_deadline_ms =
+                                            request_deadline_ms == 0 ? NO_DEADLINE_MS : request_deadline_ms,
+                                        .body_deadline_ms = body_deadline_ms == 0 ? NO_DEADLINE_MS : body_deadline_ms};
+}
+
+static void start_options(struct http_server_options options)
+{
     struct why why;
 
     server_clock = lamport_new(100);
@@ -233,12 +247,18 @@ static void start_with(uint64_t idle_ms, uint64_t request_deadline_ms, uint64_t 
     assert_true(address.port != 0);
 }
 
+static void start_with(uint64_t idle_ms, uint64_t request_deadline_ms, uint64_t body_deadline_ms)
+{
+    start_options(options_with(idle_ms, request_deadline_ms, body_deadline_ms));
+}
+
 static int start(void **state)
 {
     (void)state;
     atomic_store(&released, 0);
     atomic_store(&held, 0);
     atomic_store(&observed_count, 0);
+    atomic_store(&refused, 0);
     start_with(0, 0, 0);
     return 0;
 }

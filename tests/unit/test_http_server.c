@@ -38,6 +38,7 @@ static void a_route_is_answered(void **state)
     sockets_reply_free(&reply);
     EVENTUALLY(atomic_load(&observed_count) == 1);
     assert_int_equal(atomic_load(&observed_status), 200);
+    assert_true(atomic_load(&observed_subject));
 }
 
 static void captures_and_arguments_are_decoded(void **state)

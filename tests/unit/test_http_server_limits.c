@@ -406,6 +406,88 @@ static void draining_lets_requests_end_and_takes_no_new_ones(void **state)
     (void)close(fd);
 }
 
+static void after_draining_each_answer_is_the_last(void **state)
+{
+    int fd = sockets_connect(&address);
+    struct sockets_reply reply;
+
+    (void)state;
+    for (int drained = 0; drained < 2; drained++) {
+        assert_true(sockets_say(fd, HELLO));
+        reply = sockets_receive(fd, false);
+        assert_int_equal(reply.status, 200);
+        assert_string_equal(sockets_header(&reply, "Connection"), drained ? "close" : "");
+        sockets_reply_free(&reply);
+        if (!drained)
+            http_server_drain(server);
+    }
+    assert_int_equal(sockets_drain(fd), 0);
+    (void)close(fd);
+}
+
+/* ---- too many connections ---- */
+
+static void start_limited(size_t in_all, size_t of_address)
+{
+    struct http_server_options options = options_with(0, 0, 0);
+
+    atomic_store(&refused, 0);
+    options.max_connections = in_all;
+    options.max_connections_per_address = of_address;
+    start_options(options);
+}
+
+/* It has said its request before it could know: that is not answered. */
+static void expect_refused(void)
+{
+    int fd = sockets_connect(&address);
+
+    (void)sockets_say(fd, HELLO);
+    assert_int_equal(sockets_drain(fd), 0);
+    (void)close(fd);
+}
+
+static void expect_limits(size_t in_all, size_t of_address)
+{
+    struct http_server_counts counts;
+    int fds[3];
+
+    start_limited(in_all, of_address);
+    for (size_t i = 0; i < 3; i++) {
+        struct sockets_reply reply;
+
+        fds[i] = sockets_connect(&address);
+        assert_true(sockets_say(fds[i], HELLO));
+        reply = sockets_receive(fds[i], false);
+        assert_int_equal(reply.status, 200);
+        sockets_reply_free(&reply);
+    }
+    for (int i = 0; i < 100; i++)
+        expect_refused();
+    http_server_count(server, &counts);
+    assert_int_equal(counts.connections, 3);
+    assert_int_equal(counts.refused_in_all, in_all == 3 ? 100 : 0);
+    assert_int_equal(counts.refused_of_address, of_address == 3 ? 100 : 0);
+    assert_int_equal(atomic_load(&refused), 100);
+    (void)close(fds[0]);
+    expect_alive();
+    (void)close(fds[1]);
+    (void)close(fds[2]);
+    EVENTUALLY((http_server_count(server, &counts), counts.connections == 0));
+}
+
+static void connections_beyond_the_limit_are_closed_at_once(void **state)
+{
+    (void)state;
+    expect_limits(3, 100);
+}
+
+static void so_are_those_of_one_address(void **state)
+{
+    (void)state;
+    expect_limits(100, 3);
+}
+
 static void stopping_gives_everything_back(void **state)
 {
     size_t before = open_descriptors();
@@ -461,6 +543,9 @@ int main(void)
         TEST(stopping_leaves_a_handler_its_answer),
         cmocka_unit_test(stopping_is_safe_while_requests_come),
         TEST(draining_lets_requests_end_and_takes_no_new_ones),
+        TEST(after_draining_each_answer_is_the_last),
+        cmocka_unit_test_teardown(connections_beyond_the_limit_are_closed_at_once, stop),
+        cmocka_unit_test_teardown(so_are_those_of_one_address, stop),
         cmocka_unit_test(stopping_gives_everything_back),
         TEST(a_port_in_use_is_told),
     };
