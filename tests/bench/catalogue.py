@@ -3,9 +3,12 @@
 A file is a number; so is a peer.  Peer p holds the files `held(p)`; each file has as many holders as any other.
 """
 
+import functools
 import hashlib
-import json
+import itertools
+import math
 import random
+import struct
 
 FIRST_PORT = 1024
 PORTS = 65536 - FIRST_PORT
@@ -16,8 +19,7 @@ SYLLABLES = (
 STRANGE = ["café", "niño", "straße", "żółw", "каталог", "αρχείο", "資料", "データ", "été", "São"]
 EXTENSIONS = {"mp4": 30, "mkv": 12, "flac": 10, "jpg": 12, "pdf": 10, "tar.gz": 6, "iso": 3, "txt": 8, "csv": 5, "zst": 4}
 WORDS = 6000
-# Of files at a time: none has a common divisor with a round number of files.
-STRIDES = [7919, 104729, 1299709, 15485863, 611953, 350377, 746773, 951161, 87178291199, 479001599]
+STRIDES = [7919, 104729, 1299709, 15485863, 611953, 350377, 746773, 951161, 479001599, 87178291199]
 
 
 def digest(text):
@@ -52,25 +54,35 @@ class Names:
     """As people give them: folders, words of which some are frequent, numbers, kinds.  No two files have the same one."""
 
     def __init__(self):
-        self.words = vocabulary()
+        self.vocabulary = vocabulary()
+        self.extensions = [name for name, weight in EXTENSIONS.items() for _ in range(weight)]
+
+    def words(self, file):
+        """The four that its name is made of."""
+        drawn = struct.unpack("<4I", hashlib.sha256(b"%d" % file).digest()[:16])
+        return [self.vocabulary[int(len(self.vocabulary) * (one / 2**32) ** 3)] for one in drawn]
 
     def of(self, file):
-        choose = random.Random(file)
-        words = [self.words[int(len(self.words) * choose.random() ** 3)] for _ in range(4)]
-        folder = f"{words[0]}/{words[1]} {choose.randint(1, 99)}/" if choose.random() < 0.7 else ""
-        (extension,) = choose.choices(list(EXTENSIONS), EXTENSIONS.values())
-        return f"{folder}{words[2].title()}-{words[3]}_{file}.{extension}"
+        words = self.words(file)
+        folder = f"{words[0]}/{words[1]} {file % 97}/" if file % 10 < 7 else ""
+        return f"{folder}{words[2].title()}-{words[3]}_{file}.{self.extensions[file * 7919 % len(self.extensions)]}"
 
 
 def item(file, name):
     """A file as a registration has it."""
-    return json.dumps({"name": name, "size": size(file), "root": root(file)}, ensure_ascii=False, separators=(",", ":"))
+    return f'{{"name":"{name}","size":{size(file)},"root":"{root(file)}"}}'
+
+
+@functools.lru_cache
+def stride(turn, files):
+    """A step by which all files are met, each once."""
+    return next(step for step in itertools.count(STRIDES[turn % len(STRIDES)]) if math.gcd(step, files) == 1)
 
 
 def held(peer, each, files):
     """The numbers of a peer's files: all are taken once, in some order, before any is taken again, in another one."""
     numbers = range(peer * each, (peer + 1) * each)
-    return [number % files * STRIDES[number // files % len(STRIDES)] % files for number in numbers]
+    return [number % files * stride(number // files, files) % files for number in numbers]
 
 
 def registration(peer, items):

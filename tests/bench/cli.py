@@ -163,9 +163,11 @@ def parser():
     one = commands.add_parser("tracker", parents=[common], help="requests a second, latency and memory of trackers",
                               description="The database lies on a disk: below build/, or below --work.")  # fmt: skip
     add = one.add_argument
-    add("--rows", type=list_of(one_of(list(trackers.ROWS))), default=list(trackers.ROWS), metavar="LIST",
+    add("--rows", type=list_of(one_of(trackers.ROWS)), default=trackers.ROWS, metavar="LIST",
         help=f"of {','.join(trackers.ROWS)} (all)")  # fmt: skip
     add("--peers", type=count(1_000_000), default=10_000, metavar="N", help="(10000)")
+    add("--files", type=count(10_000_000), default=1_000_000, metavar="N", help="for lookup and search (1000000)")
+    add("--idle", type=count(11_000), default=10_000, metavar="N", help="connections that ask nothing (10000)")
     add("--seconds", type=count(3600), default=5, metavar="N", help="for each figure (5)")
     add("--threads", type=count(64), default=2, metavar="N", help="of wrk (2)")
     add("--tracker-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's trackers")

@@ -3,11 +3,8 @@
 import hashlib
 import pathlib
 import re
-import urllib.parse
 
-import catalogue
 import holders
-import load
 import web
 from process import Process, cpu_s_so_far, wait_for_line, wait_until
 
@@ -27,6 +24,7 @@ class Server:
     """One that runs; a context that stops it."""
 
     needs = []
+    host = HOST
     closes = False  # each connection after one answer
 
     def __init__(self):
@@ -81,13 +79,3 @@ class Opentracker(Server):
     def counted(self, name):
         text = web.ask(HOST, self.port, "/stats?mode=everything").decode()
         return int(re.search(rf"<{name}>.*?(\d+)", text, re.DOTALL)[1])
-
-
-def announces(path, peers):
-    """The file of what `peers` tell opentracker: one torrent each, of TORRENTS."""
-    with open(path, "w", encoding="utf-8") as file:
-        for peer in range(peers):
-            torrent = urllib.parse.quote_from_bytes(hashlib.sha1(b"%d" % (peer % TORRENTS)).digest())
-            port = catalogue.FIRST_PORT + peer % catalogue.PORTS
-            file.write(load.line("GET", f"/announce?info_hash={torrent}&peer_id=-EX0000-{peer:012}&port={port}&uploaded=0"
-                                 "&downloaded=0&left=0&compact=1&numwant=0"))  # fmt: skip

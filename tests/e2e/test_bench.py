@@ -18,7 +18,7 @@ import process  # noqa: E402
 import report  # noqa: E402
 import swarm  # noqa: E402
 import torrent  # noqa: E402
-import trackers  # noqa: E402
+import tracker_course  # noqa: E402
 import workplace  # noqa: E402
 
 BENCH = ROOT / "scripts" / "bench"
@@ -172,7 +172,7 @@ def test_sync_measures_and_compares_every_byte(tmp_path, work):
 def disk():
     """A folder beside the programs, which are not in memory as a rule."""
     with tempfile.TemporaryDirectory(prefix="enxame-test-", dir=BIN) as folder:
-        if trackers.file_system(folder) in trackers.MEMORY_KINDS:
+        if tracker_course.file_system(folder) in tracker_course.MEMORY_KINDS:
             pytest.skip("the programs were built in memory: there is no disk to measure on")
         yield pathlib.Path(folder)
 
@@ -188,7 +188,7 @@ def test_tracker_is_measured_by_requests_that_were_all_answered(tmp_path, disk):
 
 
 def test_a_tracker_in_memory_is_not_measured(work):
-    if trackers.file_system(work) not in trackers.MEMORY_KINDS:
+    if tracker_course.file_system(work) not in tracker_course.MEMORY_KINDS:
         pytest.skip("there is no file system in memory here")
     done = bench("tracker", "--bin", BIN, "--work", work)
     assert done.returncode == 1 and "--work" in done.stderr and "memory" in done.stderr
