@@ -59,12 +59,16 @@
 #define CONNECTIONS_MAX 12000u
 /* One host may not take them all; a NAT with a whole lab behind it still fits. */
 #define CONNECTIONS_PER_ADDRESS_MAX 4096u
+/* Nobody may ask for more than this of either: 8 GiB of memory. */
+#define CONNECTIONS_LIMIT 1000000u
 /* Silence that closes a connection. */
 #define CONNECTION_IDLE_S 75u
 /* From the first wait for a request until its last byte, whatever trickles in. */
 #define REQUEST_DEADLINE_MS 90000u
 /* Once the body has begun. */
 #define BODY_DEADLINE_MS 30000u
+/* Nobody may ask for more patience than this. */
+#define CLIENT_TIMEOUT_MAX_S 3600u
 /* An answer may take this long plus its size at this rate: a reader slower than that is cut off. */
 #define ANSWER_DEADLINE_MS 60000u
 #define ANSWER_RATE_MIN (4u * KIB)

@@ -89,12 +89,13 @@ void handlers_files_holders_of(void *context, struct http_request *request)
 void handlers_files_health(void *context, struct http_request *request)
 {
     struct tracker *tracker = context;
-    struct store_counts counts;
-    enum err err = store_count(tracker->store, &counts);
+    struct why why = {""};
+    enum err err = store_ping(tracker->store, &why);
     if (err == ERR_OK)
         http_reply_json(request, 200, health_answer_format(store_id(tracker->store)));
     else
-        http_reply_problem(request, 503, "store-failed", "the tracker's database failed: %s", err_name(err));
+        http_reply_problem(request, 503, "store-failed", "the tracker's database failed: %s (%s)", err_name(err),
+                           why.text);
 }
 
 void handlers_files_metrics(void *context, struct http_request *request)

@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "files.h"
 #include "http_server.h"
 #include "lamport.h"
@@ -24,6 +25,16 @@ static void block_signals(sigset_t *ret_ends)
     pthread_sigmask(SIG_BLOCK, ret_ends, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the limit on the size of files is an error of the write, like a full disk */
+}
+
+/* Whoever does not want to wait until all is answered says so by the same signal; nothing acknowledged is lost. */
+static void end_at_once_when_told_again(void)
+{
+    sigset_t again;
+    sigemptyset(&again);
+    sigaddset(&again, SIGTERM);
+    sigaddset(&again, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &again, NULL);
 }
 
 static int fail(const char *what)
@@ -62,6 +73,12 @@ static int serve(const struct options *options, struct tracker *tracker, const s
         .allow_hosts = options->allow_hosts,
         .allow_host_count = options->allow_host_count,
         .observe = routes_observe,
+        .idle_ms = 1000 * options->idle_s,
+        .request_deadline_ms = 1000 * options->header_s,
+        .body_deadline_ms = 1000 * options->body_s,
+        .max_connections = (size_t)options->max_connections,
+        .max_connections_per_address = (size_t)options->max_connections_per_address,
+        .on_refused = routes_refused,
     };
     if (registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
         fail("out of memory or threads");
@@ -79,6 +96,7 @@ static int serve(const struct options *options, struct tracker *tracker, const s
             lan = announce(options, tracker, &address);
         sigwait(ends, &received);
         log_info("stopping");
+        end_at_once_when_told_again();
         lan_stop(lan);
         status = EXIT_SUCCESS;
     }
@@ -97,6 +115,8 @@ int main(int argc, char **argv)
     enum options_result parsed = options_parse(argc, argv, &options);
     if (parsed != OPTIONS_RUN)
         return parsed == OPTIONS_DONE ? EXIT_SUCCESS : 2;
+    if (options.command != COMMAND_SERVE)
+        return commands_run(&options);
     log_setup(options.verbose ? LOG_DEBUG : LOG_INFO, options.log_format, NULL, NULL);
     sigset_t ends;
     block_signals(&ends);

@@ -14,9 +14,15 @@ enum {
     OPTION_EXPIRE,
     OPTION_LOG_FORMAT,
     OPTION_NO_DISCOVER,
-    OPTION_NETWORK
+    OPTION_NETWORK,
+    OPTION_ALLOW_HOST,
+    OPTION_MAX_CONNECTIONS,
+    OPTION_MAX_PER_ADDRESS,
+    OPTION_IDLE,
+    OPTION_HEADER,
+    OPTION_BODY,
+    OPTION_VERSION
 };
-enum { OPTION_ALLOW_HOST = OPTION_NETWORK + 1, OPTION_VERSION };
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPTION_LISTEN},
@@ -25,6 +31,11 @@ static const struct option long_options[] = {
     {"expire", required_argument, NULL, OPTION_EXPIRE},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"allow-host", required_argument, NULL, OPTION_ALLOW_HOST},
+    {"max-connections", required_argument, NULL, OPTION_MAX_CONNECTIONS},
+    {"max-connections-per-address", required_argument, NULL, OPTION_MAX_PER_ADDRESS},
+    {"idle-timeout", required_argument, NULL, OPTION_IDLE},
+    {"header-timeout", required_argument, NULL, OPTION_HEADER},
+    {"body-timeout", required_argument, NULL, OPTION_BODY},
     {"no-discover", no_argument, NULL, OPTION_NO_DISCOVER},
     {"network", required_argument, NULL, OPTION_NETWORK},
     {"verbose", no_argument, NULL, 'v'},
@@ -34,7 +45,9 @@ static const struct option long_options[] = {
 };
 
 static const char help[] =
-    "usage: tracker [options]\n"
+    "usage: tracker [options]            serve\n"
+    "       tracker backup FILE [options] write a copy of the database, which may be in use\n"
+    "       tracker check [options]       look whether the database is sound, and count what is in it\n"
     "\n"
     "Knows which peer holds which files, and tells those who ask.\n"
     "\n"
@@ -43,6 +56,11 @@ static const char help[] =
     "  --heartbeat SECONDS     how often peers are asked to report (default 10)\n"
     "  --expire SECONDS        silence after which a peer is forgotten (default three heartbeats)\n"
     "  --allow-host NAME       a host name by which browsers may call this tracker; may be repeated\n"
+    "  --max-connections N     open at a time; more are closed at once (default %u)\n"
+    "  --max-connections-per-address N   the same for one address, or one /64 of IPv6 (default %u)\n"
+    "  --idle-timeout SECONDS  silence after which a connection is closed (default %u)\n"
+    "  --header-timeout SECONDS, --body-timeout SECONDS\n"
+    "                          how long a client may take to send a request, and its body (default %u, %u)\n"
     "  --log-format text|json  of the log on standard error\n"
     "  --no-discover           do not announce this tracker to peers on the LAN\n"
     "  --network NAME          announce it to the peers of this network (default " LAN_NETWORK_DEFAULT ")\n"
@@ -65,6 +83,13 @@ static enum options_result set_seconds(const char *name, const char *text, uint6
     if (units_parse_number(text, 1, maximum, ret))
         return OPTIONS_RUN;
     return wrong("--%s \"%s\": must be a number of seconds from 1 to %llu", name, text, (unsigned long long)maximum);
+}
+
+static enum options_result set_count(const char *name, const char *text, uint64_t *ret)
+{
+    if (units_parse_number(text, 1, CONNECTIONS_LIMIT, ret))
+        return OPTIONS_RUN;
+    return wrong("--%s \"%s\": must be a number from 1 to %u", name, text, CONNECTIONS_LIMIT);
 }
 
 static enum options_result set_option(int option, const char *value, struct options *ret)
@@ -96,6 +121,16 @@ static enum options_result set_option(int option, const char *value, struct opti
             return wrong("--allow-host: at most %u", OPTIONS_HOSTS_MAX);
         ret->allow_hosts[ret->allow_host_count++] = value;
         return OPTIONS_RUN;
+    case OPTION_MAX_CONNECTIONS:
+        return set_count("max-connections", value, &ret->max_connections);
+    case OPTION_MAX_PER_ADDRESS:
+        return set_count("max-connections-per-address", value, &ret->max_connections_per_address);
+    case OPTION_IDLE:
+        return set_seconds("idle-timeout", value, CLIENT_TIMEOUT_MAX_S, &ret->idle_s);
+    case OPTION_HEADER:
+        return set_seconds("header-timeout", value, CLIENT_TIMEOUT_MAX_S, &ret->header_s);
+    case OPTION_BODY:
+        return set_seconds("body-timeout", value, CLIENT_TIMEOUT_MAX_S, &ret->body_s);
     case OPTION_NO_DISCOVER:
         ret->no_discover = true;
         return OPTIONS_RUN;
@@ -108,7 +143,8 @@ static enum options_result set_option(int option, const char *value, struct opti
         ret->verbose = true;
         return OPTIONS_RUN;
     case 'h':
-        fputs(help, stdout);
+        printf(help, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, CONNECTION_IDLE_S, REQUEST_DEADLINE_MS / 1000,
+               BODY_DEADLINE_MS / 1000);
         return OPTIONS_DONE;
     case OPTION_VERSION:
         puts("tracker " ENXAME_VERSION);
@@ -119,18 +155,49 @@ static enum options_result set_option(int option, const char *value, struct opti
     }
 }
 
+static const struct command {
+    const char *word;
+    int operands;
+    const char *usage;
+} commands[] = {
+    [COMMAND_BACKUP] = {"backup", 1, "tracker backup FILE"},
+    [COMMAND_CHECK] = {"check", 0, "tracker check"},
+};
+
+/* `words` are those that are no options. */
+static enum options_result set_command(char *const *words, int count, struct options *ret)
+{
+    for (int i = COMMAND_SERVE + 1; i < (int)(sizeof commands / sizeof commands[0]); i++) {
+        const struct command *command = &commands[i];
+        if (strcmp(words[0], command->word) != 0)
+            continue;
+        if (count - 1 != command->operands)
+            return wrong("usage: %s [options]", command->usage);
+        ret->command = (enum options_command)i;
+        for (int n = 0; n < command->operands; n++)
+            ret->operands[n] = words[n + 1];
+        return OPTIONS_RUN;
+    }
+    return wrong("unexpected argument %s", words[0]);
+}
+
 enum options_result options_parse(int argc, char **argv, struct options *ret)
 {
     *ret = (struct options){.listen = {.port = 5000}, .db = "tracker.db", .network = LAN_NETWORK_DEFAULT};
     ret->heartbeat_s = HEARTBEAT_DEFAULT_S;
+    ret->max_connections = CONNECTIONS_MAX;
+    ret->max_connections_per_address = CONNECTIONS_PER_ADDRESS_MAX;
+    ret->idle_s = CONNECTION_IDLE_S;
+    ret->header_s = REQUEST_DEADLINE_MS / 1000;
+    ret->body_s = BODY_DEADLINE_MS / 1000;
     int option;
     while ((option = getopt_long(argc, argv, "vh", long_options, NULL)) != -1) {
         enum options_result result = set_option(option, optarg, ret);
         if (result != OPTIONS_RUN)
             return result;
     }
-    if (optind < argc)
-        return wrong("unexpected argument %s", argv[optind]);
+    if (optind < argc && set_command(argv + optind, argc - optind, ret) != OPTIONS_RUN)
+        return OPTIONS_WRONG;
     if (!ret->expire_s)
         ret->expire_s = 3 * ret->heartbeat_s;
     if (ret->expire_s <= ret->heartbeat_s)

@@ -11,11 +11,18 @@
 
 #define OPTIONS_HOSTS_MAX 16u
 
+/* What the tracker is to do; all but the first do it and end. */
+enum options_command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_CHECK };
+
 struct options {
+    enum options_command command;
+    const char *operands[2]; /* what follows the command's word; texts are those of argv */
     struct address listen;
-    const char *db; /* texts are those of argv */
+    const char *db;
     uint64_t heartbeat_s;
     uint64_t expire_s;
+    uint64_t max_connections, max_connections_per_address;
+    uint64_t idle_s, header_s, body_s; /* how long clients may be silent, or take to send a request */
     enum log_format log_format;
     bool verbose, no_discover;
     const char *network;                        /* to whose peers the tracker announces itself */

@@ -2,6 +2,10 @@
 
 #include "limits.h"
 #include "log.h"
+#include "timing.h"
+
+/* A log line for each refused connection would be a second flood. */
+#define REFUSED_EVERY_MS 60000u
 
 const struct http_route routes[] = {
     {"POST", "/v1/peers", BODY_SIZE_MAX, handlers_peers_register},
@@ -24,6 +28,20 @@ void routes_observe(void *context, const struct http_served *served)
     metrics_request(tracker->metrics, route, served->status, served->duration_us, served->sent_bytes);
     log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", served->status,
               (unsigned long long)served->sent_bytes, (unsigned long long)served->duration_us);
+}
+
+void routes_refused(void *context, const struct address *from)
+{
+    struct tracker *tracker = context;
+    char text[ADDRESS_TEXT_SIZE];
+    uint64_t now_ms = timing_now_ms(), told_ms = atomic_load(&tracker->refused_told_ms);
+    if ((told_ms && now_ms - told_ms < REFUSED_EVERY_MS) ||
+        !atomic_compare_exchange_strong(&tracker->refused_told_ms, &told_ms, now_ms))
+        return;
+    address_format_host(from, text);
+    log_warn("too many connections: one from %s was closed, and more may be; see --max-connections, "
+             "--max-connections-per-address, ulimit -n and /metrics",
+             text);
 }
 
 bool routes_store_ok(struct tracker *tracker, struct http_request *request, enum err err)

@@ -7,6 +7,7 @@
 #include "store.h"
 #include "writer.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 /* The context of every handler.  Handlers run on several threads; all of these are made for that. */
@@ -17,6 +18,7 @@ struct tracker {
     struct lamport *clock;
     uint64_t heartbeat_s;
     uint64_t expire_s;
+    atomic_uint_least64_t refused_told_ms; /* when it was last logged that connections are refused; 0: never */
 };
 
 extern const struct http_route routes[];
@@ -24,6 +26,9 @@ extern const size_t routes_count;
 
 /* Logs and counts; `context` is a struct tracker. */
 http_observer routes_observe;
+
+/* Logs that there are too many connections, once a minute at most. */
+void routes_refused(void *context, const struct address *from);
 
 /* What the store said, as a problem.  Returns err == ERR_OK; after false the handler returns. */
 bool routes_store_ok(struct tracker *tracker, struct http_request *request, enum err err);

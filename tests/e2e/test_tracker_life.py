@@ -56,8 +56,15 @@ def refused(tmp_path, db, *words):
         (["--db", "postgresql://host/x"], "PostgreSQL"),
         (["--db", ""], "--db"),
         (["--nonsense"], "nonsense"),
-        (["backup", "x"], "backup"),
-        (["check"], "check"),
+        (["--max-connections", "0"], "--max-connections"),
+        (["--max-connections-per-address", "many"], "--max-connections-per-address"),
+        (["--idle-timeout", "0"], "--idle-timeout"),
+        (["--header-timeout", "4000"], "--header-timeout"),
+        (["--body-timeout", "-1"], "--body-timeout"),
+        (["serve"], "serve"),
+        (["backup"], "tracker backup FILE"),
+        (["backup", "x", "y"], "tracker backup FILE"),
+        (["check", "x"], "tracker check"),
     ],
 )
 def test_usage_errors_exit_with_2(tmp_path, arguments, word):

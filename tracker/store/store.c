@@ -59,3 +59,18 @@ enum err store_count(struct store *store, struct store_counts *ret)
 {
     return store->kind->count(store, ret);
 }
+
+enum err store_ping(struct store *store, struct why *why)
+{
+    return store->kind->ping(store, why);
+}
+
+enum err store_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why)
+{
+    return store_sqlite_kind.backup(location, file, go_on, why);
+}
+
+enum err store_check(const char *location, struct store_report *ret, struct why *why)
+{
+    return store_sqlite_kind.check(location, ret, why);
+}

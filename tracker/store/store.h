@@ -104,9 +104,33 @@ enum err store_holders_of(struct store *store, const struct contents_request *co
 struct store_counts {
     uint64_t peers;
     uint64_t contents;
+    uint64_t names;    /* of contents; with those above: rows */
     uint64_t holdings; /* names held, summed over all peers */
 };
-/* Also the proof that the store answers. */
+/* Cheap, however much there is: it is asked for every few seconds. */
 enum err store_count(struct store *store, struct store_counts *ret);
+
+/* Whether the store answers a read, as small as one can be; else `why` says what it says. */
+enum err store_ping(struct store *store, struct why *why);
+
+/* ---- for the administrator: of a store that need not be open, and that trackers may be using meanwhile ---- */
+
+/*
+ * Writes a consistent copy to `file`, which appears under its name when it is whole and on the disk; until then the copy is
+ * beside it, and goes where anything fails.  `go_on` is asked now and then; false ends it.  ERR_EXISTS, ERR_CANCELLED and
+ * others, with `why`.
+ */
+enum err store_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why);
+
+/* What a look at all of it found. */
+#define STORE_FAULTS_MAX 16u
+struct store_report {
+    int64_t schema;
+    struct store_counts counts;
+    size_t fault_count; /* 0: it is sound; more than STORE_FAULTS_MAX are not looked for */
+    struct why faults[STORE_FAULTS_MAX];
+};
+/* An error only where it could not be looked at. */
+enum err store_check(const char *location, struct store_report *ret, struct why *why);
 
 #endif

@@ -22,6 +22,9 @@ struct store_kind {
     enum err (*holders_of)(struct store *store, const struct contents_request *contents, size_t limit,
                            struct holders_answer *ret);
     enum err (*count)(struct store *store, struct store_counts *ret);
+    enum err (*ping)(struct store *store, struct why *why);
+    enum err (*backup)(const char *location, const char *file, bool (*go_on)(void), struct why *why);
+    enum err (*check)(const char *location, struct store_report *ret, struct why *why);
 };
 
 /* The first member of each store. */

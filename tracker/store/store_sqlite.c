@@ -358,4 +358,7 @@ const struct store_kind store_sqlite_kind = {
     .holders = store_sqlite_holders,
     .holders_of = store_sqlite_holders_of,
     .count = store_sqlite_count,
+    .ping = store_sqlite_ping,
+    .backup = store_sqlite_backup,
+    .check = store_sqlite_check,
 };

@@ -57,6 +57,7 @@ enum statement {
     SQL_HOLDERS_OF_CONTENT,
     SQL_COUNT_PEERS,
     SQL_COUNT_CONTENTS,
+    SQL_PING,
     SQL_STATEMENTS_END
 };
 
@@ -111,11 +112,14 @@ enum err store_sqlite_holders(struct store *base, const uint8_t root[static HASH
 enum err store_sqlite_holders_of(struct store *base, const struct contents_request *contents, size_t limit,
                                  struct holders_answer *ret);
 enum err store_sqlite_count(struct store *base, struct store_counts *ret);
+enum err store_sqlite_ping(struct store *base, struct why *why);
 
 /* ---- schema (store_sqlite_schema.c) ---- */
 
 /* The constant text of a statement. */
 const char *store_sqlite_sql(enum statement statement);
+/* Whether the database is a tracker's, or new (version 0), and not newer than we are.  `why` as for store_open(). */
+enum err store_sqlite_is_ours(sqlite3 *db, const char *path, int64_t *ret_version, struct why *why);
 /* Makes the schema or brings an older one up to date; the lock is held.  `why` as for store_open(). */
 enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why);
 
@@ -160,5 +164,10 @@ void store_sqlite_written(struct sqlite_store *store, bool ok);
 
 struct connection *store_sqlite_borrow(struct sqlite_store *store);
 void store_sqlite_return(struct sqlite_store *store, struct connection *reader);
+
+/* ---- for the administrator (store_sqlite_admin.c) ---- */
+
+enum err store_sqlite_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why);
+enum err store_sqlite_check(const char *location, struct store_report *ret, struct why *why);
 
 #endif

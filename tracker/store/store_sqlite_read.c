@@ -377,6 +377,19 @@ enum err store_sqlite_holders_of(struct store *base, const struct contents_reque
 
 /* ---- counts ---- */
 
+enum err store_sqlite_ping(struct store *base, struct why *why)
+{
+    struct sqlite_store *store = store_sqlite_of(base);
+    struct connection *reader = store_sqlite_borrow(store);
+    struct query query = store_sqlite_query(reader, SQL_PING);
+    query_next(&query);
+    enum err err = query_end(&query);
+    if (err != ERR_OK)
+        why_set(why, err, "%s", sqlite3_errmsg(reader->db));
+    store_sqlite_return(store, reader);
+    return err;
+}
+
 enum err store_sqlite_count(struct store *base, struct store_counts *ret)
 {
     struct sqlite_store *store = store_sqlite_of(base);

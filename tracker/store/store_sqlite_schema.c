@@ -96,6 +96,7 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_HOLDERS_OF_CONTENT] = "SELECT p.id, p.host, p.port, max(h.complete) FROM names n JOIN " LIVE_HOLDERS
                                " AND h.name = n.key WHERE n.content = ?2 GROUP BY h.peer",
     [SQL_COUNT_PEERS] = "SELECT count(*), total(files) FROM peers WHERE seen_ms > ?1",
+    [SQL_PING] = "SELECT 1 FROM tracker",
     [SQL_COUNT_CONTENTS] = "SELECT count(*) FROM contents",
 };
 
@@ -104,7 +105,7 @@ const char *store_sqlite_sql(enum statement statement)
     return statements[statement];
 }
 
-enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
+enum err store_sqlite_is_ours(sqlite3 *db, const char *path, int64_t *ret_version, struct why *why)
 {
     struct database_kind kind;
     int code = database_kind(db, &kind);
@@ -118,9 +119,17 @@ enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
                        "the database %s has schema version %lld, but this tracker knows none above %lld; "
                        "use a newer tracker or another database",
                        path, (long long)kind.version, (long long)SCHEMA_VERSION);
-    if (kind.version == SCHEMA_VERSION)
-        return ERR_OK;
-    code = database_upgrade(db, migrations, kind.version, SCHEMA_VERSION);
+    *ret_version = kind.version;
+    return ERR_OK;
+}
+
+enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
+{
+    int64_t version;
+    enum err err = store_sqlite_is_ours(db, path, &version, why);
+    if (err != ERR_OK || version == SCHEMA_VERSION)
+        return err;
+    int code = database_upgrade(db, migrations, version, SCHEMA_VERSION);
     if (code != SQLITE_OK)
         return why_set(why, database_error(code), "cannot bring the database %s to schema version %lld: %s", path,
                        (long long)SCHEMA_VERSION, sqlite3_errmsg(db));
