@@ -157,6 +157,18 @@ def test_setup_does_not_remove_packages_unasked(machine):
     assert sum("install" in line for line in machine.asked()) == 2
 
 
+def test_setup_gets_a_server_without_a_cluster_that_nobody_asked_for(machine):
+    for tool in ("mkdir", "rm", "rmdir", "tee"):
+        machine.tool(tool, f'echo "{tool} ${{@: -1}}" >> {machine.log}')
+    machine.debian(missing=["postgresql"])
+    assert machine.setup().returncode == 0
+    folder = "/etc/postgresql-common/createcluster.d"
+    update, *before, install, removal, tidied = machine.asked()
+    assert before == [f"mkdir {folder}", f"tee {folder}/enxame-setup.conf"]
+    assert install.endswith(" postgresql")
+    assert [removal, tidied] == [f"rm {folder}/enxame-setup.conf", f"rmdir {folder}"]
+
+
 def test_setup_uses_sudo_where_not_root_and_says_so_where_there_is_none(machine):
     machine.debian(missing=["cppcheck"])
     machine.tool("id", "echo 1000")
