@@ -2,6 +2,7 @@
 
 #include "limits.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 /* Up to this size a database is looked through when it is opened. */
@@ -119,13 +120,32 @@ char *query_copy_text(struct query *query, int column)
     return copy;
 }
 
+/* SQLite knows one way only in which a disk has no room: a quota and a limit on files are I/O errors to it. */
+static bool is_no_room(int system_error)
+{
+    return system_error == ENOSPC || system_error == EDQUOT || system_error == EFBIG;
+}
+
+static bool has_no_room(sqlite3 *db)
+{
+    sqlite3_file *log = NULL;
+    int of_file = 0, of_log = 0;
+
+    (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &of_file);
+    (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log != NULL && log->pMethods != NULL)
+        (void)log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &of_log);
+    return is_no_room(of_file) || is_no_room(of_log);
+}
+
 enum err query_end(struct query *query)
 {
     int code = query->code;
+    bool full = (code & 0xff) == SQLITE_IOERR && has_no_room(sqlite3_db_handle(query->statement));
 
     (void)sqlite3_reset(query->statement);
     (void)sqlite3_clear_bindings(query->statement);
-    return database_error(code);
+    return full ? ERR_NOSPACE : database_error(code);
 }
 
 enum err query_take_key(struct query *query, int64_t *ret_key)

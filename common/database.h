@@ -36,6 +36,7 @@ void query_get_bytes(struct query *query, int column, void *ret_bytes, size_t le
 const char *query_get_text(struct query *query, int column);
 /* A text or blob as a terminated text that the caller frees; NULL and an error where memory ran out. */
 char *query_copy_text(struct query *query, int column);
+/* A quota that is used up, and a limit on the size of files, are ERR_NOSPACE like a full disk. */
 enum err query_end(struct query *query);
 /* The first column of the only row, 0 where there is none; ends the query. */
 enum err query_take_key(struct query *query, int64_t *ret_key);

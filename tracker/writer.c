@@ -44,6 +44,15 @@ static size_t take_batch(struct writer *writer, struct store_write *ret_writes[s
     return count;
 }
 
+/* Whether the batch shows that the store can be written: a sweep that finds nothing to remove writes nothing. */
+static bool proves(struct store_write *const *writes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (writes[i]->op != STORE_SWEEP && writes[i]->err == ERR_OK)
+            return true;
+    return false;
+}
+
 static void *run(void *context)
 {
     struct writer *writer = context;
@@ -62,11 +71,13 @@ static void *run(void *context)
         uint64_t started_us = timing_now_us();
         enum err err = store_apply(writer->store, writes, count, &why);
         metrics_batch(writer->metrics, count, timing_now_us() - started_us, err);
-        if (err != ERR_OK && !failing)
+        if (err != ERR_OK && !failing) {
             log_error("the store cannot be written: %s (%s)", err_name(err), why.text);
-        else if (err == ERR_OK && failing)
+            failing = true;
+        } else if (err == ERR_OK && failing && proves(writes, count)) {
             log_info("the store can be written again");
-        failing = err != ERR_OK;
+            failing = false;
+        }
         for (size_t i = 0; i < count; i++)
             jobs[i]->finish(jobs[i]);
     }

@@ -473,27 +473,6 @@ def test_a_peer_that_ends_while_it_is_asked_ends_cleanly(tracker, start_shell):
 # ---- the disk is full ----
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """small_disk(size) -> a folder on a file system of that many bytes."""
-    mounted = []
-
-    def mount(size):
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip("mounting is not allowed here")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.needs_root
 def test_a_disk_that_is_too_small_is_told_of_before_anything_is_fetched(tracker, run_peer, small_disk):
     disk = small_disk(2 << 20)
