@@ -20,6 +20,7 @@ import refresh
 import swarm
 import swarms
 import syncing
+import tracker_growth
 import trackers
 import workplace
 
@@ -90,7 +91,7 @@ def common_options():
     add("--runs", type=count(1000), default=5, metavar="N", help="of each program (5)")
     add("--json", type=pathlib.Path, metavar="FILE", help="write all figures of all runs there, too")
     add("--markdown", action="store_true", help="print the table as Markdown")
-    add("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm; tracker: build)")
+    add("--work", type=pathlib.Path, metavar="DIR", help="work below DIR (/dev/shm; databases: build)")
     add("--peer-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's peers")
     add("--keep-logs", type=pathlib.Path, metavar="DIR", help="keep what the programs said; peers run with -v")
     return common
@@ -117,11 +118,20 @@ def swarm_options():
     return options
 
 
+def tracker_options():
+    options = argparse.ArgumentParser(add_help=False)
+    add = options.add_argument
+    add("--seconds", type=count(3600), default=5, metavar="N", help="for each figure (5)")
+    add("--threads", type=count(64), default=2, metavar="N", help="of wrk (2)")
+    add("--tracker-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's trackers")
+    return options
+
+
 def parser():
     main = argparse.ArgumentParser(prog="scripts/bench", description=DESCRIPTION)
     main.set_defaults(place=None)
     commands = main.add_subparsers(dest="command", required=True, metavar="command")
-    common, of_swarms = common_options(), swarm_options()
+    common, of_swarms, of_trackers = common_options(), swarm_options(), tracker_options()
 
     one = commands.add_parser("transfer", parents=[common], help="one large file from one holder, on loopback")
     one.add_argument("--size", type=size, default=2 << 30, help="of the file (2G)")
@@ -160,19 +170,25 @@ def parser():
     add_programs(one, syncing.KINDS)
     one.set_defaults(run=syncing.run)
 
-    one = commands.add_parser("tracker", parents=[common], help="requests a second, latency and memory of trackers",
+    one = commands.add_parser("tracker", parents=[common, of_trackers], help="requests a second, latency, memory of trackers",
                               description="The database lies on a disk: below build/, or below --work.")  # fmt: skip
-    add = one.add_argument
-    add("--rows", type=list_of(one_of(trackers.ROWS)), default=trackers.ROWS, metavar="LIST",
-        help=f"of {','.join(trackers.ROWS)} (all)")  # fmt: skip
-    add("--peers", type=count(1_000_000), default=10_000, metavar="N", help="(10000)")
-    add("--files", type=count(10_000_000), default=1_000_000, metavar="N", help="for lookup and search (1000000)")
-    add("--idle", type=count(11_000), default=10_000, metavar="N", help="connections that ask nothing (10000)")
-    add("--seconds", type=count(3600), default=5, metavar="N", help="for each figure (5)")
-    add("--threads", type=count(64), default=2, metavar="N", help="of wrk (2)")
-    add("--tracker-args", type=shlex.split, default=[], metavar="'WORDS'", help="for all of Enxame's trackers")
+    one.add_argument("--rows", type=list_of(one_of(trackers.ROWS)), default=trackers.ROWS, metavar="LIST",
+                     help=f"of {','.join(trackers.ROWS)} (all)")  # fmt: skip
+    one.add_argument("--peers", type=count(1_000_000), default=10_000, metavar="N", help="(10000)")
+    one.add_argument("--files", type=count(10_000_000), default=1_000_000, metavar="N",
+                     help="for lookup and search (1000000)")  # fmt: skip
+    one.add_argument("--idle", type=count(11_000), default=10_000, metavar="N", help="connections that ask nothing (10000)")
     add_programs(one, trackers.KINDS)
     one.set_defaults(run=trackers.run, place=ROOT / "build")
+
+    one = commands.add_parser("tracker-growth", parents=[common, of_trackers], help="trackers of more and more peers and files",
+                              description="Both series, or that of --peers or --files alone.")  # fmt: skip
+    one.add_argument("--peers", dest="series_peers", type=list_of(count(1_000_000)), metavar="LIST",
+                     help="with as many files, 10 of each peer (1000,3000,10000,30000,100000)")  # fmt: skip
+    one.add_argument("--files", dest="series_files", type=list_of(count(10_000_000)), metavar="LIST",
+                     help="of 10000 peers (10000,100000,1000000)")  # fmt: skip
+    one.add_argument("--picture", type=pathlib.Path, metavar="FILE", help="draw both there (.svg or .png)")
+    one.set_defaults(run=tracker_growth.run, place=ROOT / "build", programs=[], peers=10_000)
 
     one = commands.add_parser("refresh", help="run the commands of a document's tables, and renew the tables")
     one.add_argument("tables", nargs="*", metavar="TABLE", help="by their names; all by default")
@@ -191,7 +207,7 @@ def usage_fault(options):
         if os.geteuid() != 0:
             return f"{options.command} makes network namespaces: run it as root"
         return needs.missing(["ip", "tc"])
-    if options.command == "tracker":
+    if options.command in ("tracker", "tracker-growth"):
         return needs.missing(["wrk"])
     return None
 
@@ -200,7 +216,7 @@ def choose_programs(options, bench):
     kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES, "sync": syncing.KINDS, "tracker": trackers.KINDS}
     kinds = kinds.get(options.command, swarms.KINDS)
     options.programs = needs.present(list(dict.fromkeys(options.programs)), kinds, bench.say)
-    if not options.programs and options.command != "hash":
+    if not options.programs and options.command not in ("hash", "tracker-growth"):
         raise process.Failed("none of the programs is here")
 
 

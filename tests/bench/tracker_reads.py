@@ -38,7 +38,7 @@ def bodies(names, peers, files):
     items = [catalogue.item(file, names.of(file)) for file in range(files)]
     each = files * EACH // peers
     for peer in range(peers):
-        some = [items[file] for file in catalogue.held(peer, each, files)]
+        some = [items[file] for file in catalogue.held_in_a_row(peer, each, files)]
         yield "/v1/peers", catalogue.secret(peer), catalogue.registration(peer, some[:ITEMS])
         for first in range(ITEMS, each, ITEMS):
             path = f"/v1/peers/{catalogue.peer_id(peer)}/files"
@@ -113,14 +113,11 @@ def glob(names, file):
 SEARCHES = {"rare": rare, "word": word, "phrase": phrase, "common": common, "absent": absent, "glob": glob}
 
 
-def search_lines(kinds):
-    def lines(names, files):
-        draw = random.Random(DRAW)
-        for number in range(SEARCH_LINES):
-            asked = SEARCHES[kinds[number % len(kinds)]](names, draw.randrange(files))
-            yield load.line("GET", f"/v1/files?q={urllib.parse.quote(asked)}")
-
-    return lines
+def search_lines(kinds, names, files):
+    draw = random.Random(DRAW)
+    for number in range(SEARCH_LINES):
+        asked = SEARCHES[kinds[number % len(kinds)]](names, draw.randrange(files))
+        yield load.line("GET", f"/v1/files?q={urllib.parse.quote(asked)}")
 
 
 # ---- stations ----
@@ -149,18 +146,20 @@ def check_search(course, server, files):
 class Reads:
     """The station: lookups, searches of each kind, then the memory that this took."""
 
-    def __init__(self, rows, files, peers):
+    def __init__(self, rows, files, peers, kinds=True):
+        """`kinds`: each kind of search alone, too."""
         self.rows = rows
+        self.searches = ["search", *(f"search-{kind}" for kind in SEARCHES if kinds)]
         self.files = files
         self.peers = peers
         self.database = None
 
     def prepare(self, course):
         self.database = make(course, self.peers, self.files)
-        lines = {"lookup": lookup_lines, "search": search_lines(list(SEARCHES))}
-        lines.update({f"search-{kind}": search_lines([kind]) for kind in SEARCHES})
-        for name, made in lines.items():
-            course.write(name, made(course.names, self.files))
+        course.write("lookup", lookup_lines(course.names, self.files))
+        for name in self.searches:
+            kind = name.removeprefix("search-")
+            course.write(name, search_lines([kind] if kind in SEARCHES else list(SEARCHES), course.names, self.files))
 
     def __call__(self, course):
         found = {}
@@ -173,7 +172,7 @@ class Reads:
                     course.say(f"  the tracker did not reach {LOOKUP_RATE} lookups a second")
             if "search" in self.rows:
                 check_search(course, server, self.files)
-                for name in ("search", *(f"search-{kind}" for kind in SEARCHES)):
+                for name in self.searches:
                     found[name] = course.load(server, name, connections=SEARCH_CONNECTIONS)
             found["memory"] = {**server.memory(), "database_bytes": self.database.stat().st_size}
         return found

@@ -1,7 +1,6 @@
 """`scripts/bench tracker`: what trackers answer in a second, how soon, and in how much memory."""
 
 import report
-from process import Failed
 from tracker_course import CONNECTIONS, EACH, Course, check_disk
 from tracker_kinds import Enxame, Opentracker
 from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCHES, Reads
@@ -84,6 +83,12 @@ def notes(options, medians):
                f"the database took {size(one['database_bytes'])}.")  # fmt: skip
 
 
+def prepared(course, chosen):
+    for _, station in chosen:
+        station.prepare(course)
+    return chosen
+
+
 def rounds(options, course, chosen):
     """All stations in turns; {row: its runs}."""
     found = {}
@@ -92,20 +97,17 @@ def rounds(options, course, chosen):
             rows = course.memory.attempt(program, lambda station=station: station(course)) or {}
             for row, figures in rows.items():
                 found.setdefault(row, []).append(figures)
-                course.say(f"  run {number + 1}  {TITLES.get(row, row):<46} " + report.one_line(COLUMNS, figures))
+                if row in TITLES:
+                    course.say(f"  run {number + 1}  {TITLES[row]:<42} " + report.one_line(COLUMNS, figures))
     return found
 
 
 def run(options, disk):
     """`disk` is the Workplace for databases."""
     check_disk(disk.work)
-    if options.files < options.peers and options.peers % options.files:
-        raise Failed("--peers must be a multiple of --files, or less")
     with Workplace(None, options.markdown) as memory:
         course = Course(options, memory, disk)
-        chosen = stations(options)
-        for _, station in chosen:
-            station.prepare(course)
+        chosen = prepared(course, stations(options))
         course.say(f"{options.peers} peers, {CONNECTIONS} connections, {options.seconds} s for each figure")
         found = rounds(options, course, chosen)
     medians = {row: report.medians(runs) for row, runs in found.items()}

@@ -78,7 +78,7 @@ def namespaces():
 def test_help_names_each_command():
     done = bench("--help")
     assert done.returncode == 0
-    for command in ("transfer", "small-files", "hash", "swarm", "growth", "sync", "tracker", "refresh"):
+    for command in ("transfer", "small-files", "hash", "swarm", "growth", "sync", "tracker", "tracker-growth", "refresh"):
         assert command in done.stdout
         assert bench(command, "--help").returncode == 0
 
@@ -97,6 +97,7 @@ def test_help_names_each_command():
         (["swarm", "--set", "curl:fast"], "PROGRAM:SETTING"),
         (["growth", "--swarms", "2,,4"], "''"),
         (["tracker", "--rows", "heartbeat,fly"], "fly"),
+        (["tracker-growth", "--peers", "10,0"], "'0'"),
     ],
 )
 def test_wrong_words_are_named(words, told):
@@ -178,13 +179,30 @@ def disk():
 
 
 def test_tracker_is_measured_by_requests_that_were_all_answered(tmp_path, disk):
-    words = ["--peers", "200", "--seconds", "1", "--runs", "1", "--programs", "enxame"]
-    found, shown = figures(tmp_path, disk, "tracker", *words, "--rows", "heartbeat,again,known,new")
-    assert list(found["rows"]) == ["heartbeat", "again", "known", "new"] and "heartbeats" in shown
+    words = ["--peers", "200", "--files", "400", "--idle", "50", "--seconds", "1", "--runs", "1", "--programs", "enxame"]
+    found, shown = figures(tmp_path, disk, "tracker", *words, "--rows", "heartbeat,new,idle,lookup")
+    assert list(found["rows"]) == ["heartbeat", "new", "idle", "lookup", "memory"] and "heartbeats" in shown
+    memory = found["rows"].pop("memory")["median"]
+    assert memory["rss_bytes"] >= memory["anonymous_bytes"] > 0 and memory["database_bytes"] > 0
     for one in found["rows"].values():
         (run,) = one["runs"]
         assert run["requests"] > 0 and run["rate"] > 0 and run["rss_bytes"] > 0
         assert 0 < run["p50_ms"] <= run["p99_ms"] <= run["p999_ms"] <= run["max_ms"]
+    assert "with 50 idle connections" in shown.lower() and "400 files and 4000 holdings" in shown
+
+
+def test_growth_of_a_tracker_is_measured_and_drawn(tmp_path, disk):
+    picture = tmp_path / "growth.svg"
+    words = ["--files", "50", "--seconds", "1", "--runs", "1", "--picture", picture]
+    found, shown = figures(tmp_path, disk, "tracker-growth", *words)
+    assert list(found) == ["files"] and list(found["files"]) == ["50"]
+    assert all(rows["lookup"]["rate"] > 0 and rows["search"]["rate"] > 0 for rows in found["files"].values())
+    assert shown.startswith("files") and "<svg" in picture.read_text()
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_anything_is_measured(disk):
+    done = bench("tracker-growth", "--bin", BIN, "--work", disk, "--picture", "growth.gif")
+    assert done.returncode == 1 and "growth.gif" in done.stderr and ".svg" in done.stderr
 
 
 def test_a_tracker_in_memory_is_not_measured(work):
