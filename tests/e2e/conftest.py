@@ -1,7 +1,8 @@
 """Fixtures: the programs of $ENXAME_BIN (default build/) on free ports, stopped and checked at each test's end.
 
 Markers: `sanitized` tests run again with the programs built with sanitizers; `long` ones only with ENXAME_LONG=1;
-`needs_root` ones only as root.
+`needs_root` ones only as root.  `both_stores` runs a test that starts a tracker with each of the tracker's stores, and
+needs PostgreSQL: where that cannot be started, it is skipped, but fails where CI is `true`.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import subprocess
 
 import pytest
 
+import postgres
 import programs
 import prompts
 
@@ -26,6 +28,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sanitized: runs again with the sanitizers' builds")
     config.addinivalue_line("markers", "long: runs only with ENXAME_LONG=1")
     config.addinivalue_line("markers", "needs_root: runs only as root")
+    config.addinivalue_line("markers", "both_stores: runs with SQLite and with PostgreSQL")
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("both_stores") and "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", ["sqlite", "postgres"], indirect=True)
 
 
 def pytest_collection_modifyitems(items):
@@ -45,9 +53,51 @@ def tmp_path(tmp_path):
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def postgres_home():
+    try:
+        home = postgres.Home()
+    except postgres.Unavailable as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+    with home:
+        yield home
+
+
 @pytest.fixture
-def launcher(tmp_path):
-    launcher = programs.Launcher(tmp_path)
+def clusters():
+    """A postgres.Home of PostgreSQL servers that the test may break: clusters.cluster(durable=True)."""
+    with postgres_home() as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A PostgreSQL server for all tests that leave it alone; each makes a database of its own."""
+    with postgres_home() as home:
+        yield home.cluster()
+
+
+@pytest.fixture
+def database(cluster):
+    """The name of a new database of that server."""
+    name = cluster.database()
+    yield name
+    cluster.drop(name)
+
+
+@pytest.fixture
+def store(request, tmp_path):
+    """What a tracker's --db is unless the test says otherwise: a file, or (see `both_stores`) a database."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return tmp_path / "tracker.db"
+    return request.getfixturevalue("cluster").uri(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+def launcher(tmp_path, store):
+    launcher = programs.Launcher(tmp_path, store)
     yield launcher
     launcher.stop_all()
 

@@ -245,6 +245,11 @@ class Cluster:
         os.kill(self.process.pid, signal.SIGSTOP)  # first, so that it starts no more
         _signal_all(self.paths.data, signal.SIGSTOP)
 
+    def signal(self, pids, number):
+        """To some of its processes, as pg_stat_activity knows them."""
+        for pid in set(pids) & set(_processes(self.paths.data)):
+            os.kill(pid, number)
+
     def thaw(self):
         _signal_all(self.paths.data, signal.SIGCONT)
 

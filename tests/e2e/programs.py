@@ -263,8 +263,10 @@ def trackers_of(tracker):
 class Launcher:
     """Starts programs in one test's folder and stops them at its end: peers first, so that they can unregister."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, db=None):
+        """`db`: what a tracker's --db is by default, else a file in the folder."""
         self.folder = folder
+        self.db = db or folder / "tracker.db"
         self.started = []
 
     def _name(self, kind):
@@ -272,8 +274,7 @@ class Launcher:
 
     def start_tracker(self, *args, listen="127.0.0.1:0", db=None, discover=False, wrapper=(), **options):
         name = self._name("tracker")
-        db = db or self.folder / "tracker.db"
-        words = [*wrapper, BIN / "tracker", *discovery(discover), "--listen", listen, "--db", db, *args]
+        words = [*wrapper, BIN / "tracker", *discovery(discover), "--listen", listen, "--db", db or self.db, *args]
         program = TrackerProgram(name, words, self.folder, **options)
         self.started.append(program)
         return program
