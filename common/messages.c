@@ -5,6 +5,7 @@
 #include "messages_items.h"
 #include "names.h"
 
+#include <gnutls/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,27 @@ enum err file_list_parse(const char *text, size_t length, struct file_list *ret,
     if (reader.err)
         file_list_free(ret);
     return reader.err;
+}
+
+enum err file_list_digest(const struct file_list *list, uint8_t ret_digest[static HASH_SIZE])
+{
+    gnutls_hash_hd_t hash;
+    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+        return ERR_NOMEM;
+    int code = 0;
+    for (size_t i = 0; i < list->count && code >= 0; i++) {
+        const struct file_record *file = &list->items[i];
+        /* Of a fixed length, and what follows ends with a NUL: the bytes can be divided in one way only. */
+        uint8_t head[HASH_SIZE + sizeof(uint64_t) + 1];
+        memcpy(head, file->content.root, HASH_SIZE);
+        memcpy(head + HASH_SIZE, &file->content.size, sizeof(uint64_t));
+        head[sizeof head - 1] = file->complete;
+        code = gnutls_hash(hash, head, sizeof head);
+        if (code >= 0)
+            code = gnutls_hash(hash, file->name, strlen(file->name) + 1);
+    }
+    gnutls_hash_deinit(hash, ret_digest);
+    return code < 0 ? ERR_NOMEM : ERR_OK;
 }
 
 char *file_list_format(const struct file_list *list, bool with_holders)

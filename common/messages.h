@@ -43,6 +43,8 @@ struct file_list {
 void file_list_free(struct file_list *list);
 /* A copy of `name` is appended; at most ITEMS_MAX items (ERR_TOO_LARGE). */
 enum err file_list_add(struct file_list *list, const char *name, const struct content *content, bool complete);
+/* A SHA-256 of names, contents and completeness, in their order: lists of the same digest are the same. */
+enum err file_list_digest(const struct file_list *list, uint8_t ret_digest[static HASH_SIZE]);
 
 /* ---- POST /v1/peers ---- */
 

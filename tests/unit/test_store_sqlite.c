@@ -1,3 +1,4 @@
+#include "patience.h"
 #include "store_fixture.h"
 #include "store_sqlite.h"
 #include "timing.h"
@@ -56,6 +57,15 @@ static void assert_consistent(void)
     assert_int_equal(number("SELECT count(*) FROM peers p WHERE id IS NOT NULL AND"
                             " files <> (SELECT count(*) FROM holdings WHERE peer = p.key)"),
                      0);
+    assert_int_equal(number("SELECT count(*) FROM peers p WHERE (id IS NULL) = (key IN (SELECT peer FROM seen))"), 0);
+    assert_int_equal(number("SELECT contents = (SELECT count(*) FROM contents) AND names = (SELECT count(*) FROM names)"
+                            " AND holdings = (SELECT total(files) FROM peers WHERE id IS NOT NULL) FROM counts"),
+                     1);
+}
+
+static int64_t changes(void)
+{
+    return number("SELECT total_changes()");
 }
 
 /* ---- tests ---- */
@@ -71,14 +81,64 @@ static void registering_again_writes_only_what_changed(void **state)
 {
     (void)state;
     assert_int_equal(put(1, 0, 100).files_held, 100);
-    int64_t before = number("SELECT total_changes()");
+    int64_t before = changes();
     assert_int_equal(put(1, 0, 100).files_held, 100);
-    assert_in_range(number("SELECT total_changes()") - before, 1, 2);
+    assert_int_equal(changes() - before, 1);
     assert_int_equal(put(1, 50, 100).files_held, 100);
     assert_int_equal(found(NULL), 100);
     assert_int_equal(found("file 000149"), 1);
     assert_int_equal(found("file 000049"), 0);
     assert_consistent();
+}
+
+static void registering_again_is_not_taken_for_the_same_when_it_differs(void **state)
+{
+    (void)state;
+    put(1, 0, 3);
+    struct register_request request = registration_of(1, 0, 3);
+    const struct store_write again = {.op = STORE_REGISTER, .registration = &request};
+    request.files.items[1].complete = false;
+    assert_int_equal(apply(again).files_held, 3);
+    assert_int_equal(number("SELECT count(*) FROM holdings WHERE NOT complete"), 1);
+    request.address.port = 7001;
+    assert_int_equal(apply(again).err, ERR_OK);
+    assert_int_equal(number("SELECT port FROM peers"), 7001);
+    request.has_instance = true;
+    assert_int_equal(apply(again).err, ERR_OK);
+    assert_int_equal(number("SELECT count(*) FROM peers WHERE instance IS NOT NULL AND files = 3"), 1);
+    register_request_free(&request);
+    assert_int_equal(leave(1).err, ERR_OK);
+    /* What was added since goes. */
+    put(1, 0, 3);
+    assert_int_equal(add(1, 3, 2).files_held, 5);
+    assert_int_equal(put(1, 0, 3).files_held, 3);
+    assert_int_equal(found(NULL), 3);
+    assert_consistent();
+}
+
+static void a_file_that_is_registered_twice_counts_once(void **state)
+{
+    (void)state;
+    struct register_request request = registration_of(1, 0, 3);
+    add_files(&request.files, 1, 2);
+    const struct store_write write = {.op = STORE_REGISTER, .registration = &request};
+    assert_int_equal(apply(write).files_held, 3);
+    assert_consistent();
+    assert_int_equal(apply(write).files_held, 3);
+    request.address.port = 7001;
+    assert_int_equal(apply(write).files_held, 3);
+    assert_consistent();
+    register_request_free(&request);
+}
+
+static void a_heartbeat_is_one_small_write(void **state)
+{
+    (void)state;
+    put(1, 0, 1000);
+    add(1, 1000, 1000);
+    int64_t before = changes();
+    assert_int_equal(beat(1).files_held, 2000);
+    assert_int_equal(changes() - before, 1);
 }
 
 static void a_peer_with_many_files_is_replaced_and_removed_by_small_writes(void **state)
@@ -91,7 +151,7 @@ static void a_peer_with_many_files_is_replaced_and_removed_by_small_writes(void 
     assert_int_equal(put(1, 1500, 2).files_held, 2);
     assert_in_range(number("SELECT total_changes()") - before, 1, 10);
     assert_int_equal(found(NULL), 3);
-    assert_true(sweep_all(NULL) >= 4);
+    assert_true(sweep_all(NULL) >= 2);
     assert_int_equal(number("SELECT count(*) FROM names"), 3);
     assert_consistent();
     assert_int_equal(apply((struct store_write){.op = STORE_UNREGISTER, .id = {2}}).err, ERR_OK);
@@ -107,8 +167,22 @@ static void too_many_files_are_refused_whole(void **state)
     put(1, 0, 3);
     execute("UPDATE peers SET files = 1999999");
     assert_int_equal(add(1, 100, 1).err, ERR_OK);
-    assert_int_equal(add(1, 200, 1).err, ERR_TOO_LARGE);
-    assert_int_equal(found(NULL), 4);
+    struct files_request files = {0};
+    add_files(&files.add, 200, 1);
+    struct register_request other = registration_of(2, 300, 2);
+    struct store_write batch[] = {
+        {.op = STORE_REGISTER, .registration = &other},
+        {.op = STORE_FILES, .id = {1}, .files = &files},
+        {.op = STORE_HEARTBEAT, .id = {2}},
+    };
+    struct store_write *writes[] = {&batch[0], &batch[1], &batch[2]};
+    assert_int_equal(store_apply(store, writes, 3, NULL), ERR_OK);
+    assert_int_equal(batch[0].err, ERR_OK);
+    assert_int_equal(batch[1].err, ERR_TOO_LARGE);
+    assert_int_equal(batch[2].err, ERR_OK);
+    files_request_free(&files);
+    register_request_free(&other);
+    assert_int_equal(found(NULL), 6);
     assert_int_equal(found("file 000200"), 0);
     assert_int_equal(number("SELECT count(*) FROM search WHERE text MATCH '\"000200\"'"), 0);
 }
@@ -140,7 +214,7 @@ static void lapsed_peers_are_hidden_before_the_sweep(void **state)
     (void)state;
     put(1, 0, 3);
     put(2, 2, 3);
-    execute("UPDATE peers SET seen_ms = seen_ms - 600001 WHERE port = 7000 AND id < x'02'");
+    execute("UPDATE seen SET ms = ms - 600001 WHERE peer = (SELECT key FROM peers WHERE id < x'02')");
     struct peer_list peers;
     assert_int_equal(store_peers(store, NULL, 10, &peers), ERR_OK);
     assert_int_equal(peers.count, 1);
@@ -162,27 +236,50 @@ static void lapsed_peers_are_hidden_before_the_sweep(void **state)
     assert_consistent();
 }
 
-static void the_tracker_keeps_its_id_and_an_older_database_gets_one(void **state)
+/* As the first tracker made it, with a peer that holds two files, and one that is gone. */
+static const char oldest[] =
+    "CREATE TABLE peers (key INTEGER PRIMARY KEY, id BLOB UNIQUE, instance BLOB, host BLOB NOT NULL,"
+    "  port INTEGER NOT NULL, files INTEGER NOT NULL, seen_ms INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX peers_seen ON peers (seen_ms);"
+    "CREATE TABLE contents (key INTEGER PRIMARY KEY, root BLOB NOT NULL, size INTEGER NOT NULL, UNIQUE (root, size))"
+    "  STRICT;"
+    "CREATE TABLE names (key INTEGER PRIMARY KEY, content INTEGER NOT NULL, name TEXT NOT NULL,"
+    "  UNIQUE (content, name)) STRICT;"
+    "CREATE TABLE holdings (peer INTEGER NOT NULL, name INTEGER NOT NULL, complete INTEGER NOT NULL,"
+    "  PRIMARY KEY (peer, name)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX holdings_name ON holdings (name, peer, complete);"
+    "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram', content = '', columnsize = 0);"
+    "CREATE TABLE clock (value INTEGER NOT NULL) STRICT; INSERT INTO clock VALUES (0);"
+    "INSERT INTO peers VALUES (1, CAST(x'01' || zeroblob(31) AS BLOB), NULL, zeroblob(16), 7000, 2, 5),"
+    "  (2, NULL, NULL, zeroblob(16), 7000, 1, -9223372036854775808);"
+    "INSERT INTO contents VALUES (1, randomblob(32), 7), (2, randomblob(32), 8), (3, randomblob(32), 9);"
+    "INSERT INTO names VALUES (4, 1, 'one.txt'), (5, 2, 'two.txt'), (6, 3, 'three.txt');"
+    "INSERT INTO holdings VALUES (1, 4, 1), (1, 5, 1), (2, 6, 1);"
+    "INSERT INTO search (rowid, text) SELECT key, char(2, 2) || name || char(3, 3) FROM names;"
+    "PRAGMA application_id = 0x456e7861; PRAGMA user_version = 1;";
+
+static void a_database_of_the_oldest_schema_is_brought_up_to_date(void **state)
 {
     (void)state;
-    uint8_t first[HASH_SIZE], nothing[HASH_SIZE] = {0};
+    static const uint8_t nothing[HASH_SIZE];
     sqlite3 *db;
-    memcpy(first, store_id(store), HASH_SIZE);
-    assert_memory_not_equal(first, nothing, HASH_SIZE);
-    assert_int_equal(put(1, 0, 3).err, ERR_OK);
     store_close(store);
-    open_store_at("test.db", EXPIRE_MS);
-    assert_memory_equal(store_id(store), first, HASH_SIZE);
-    store_close(store);
+    assert_int_equal(unlink("test.db"), 0);
     assert_int_equal(sqlite3_open("test.db", &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "DROP TABLE tracker; PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, oldest, NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     open_store_at("test.db", EXPIRE_MS);
-    assert_memory_not_equal(store_id(store), first, HASH_SIZE);
     assert_memory_not_equal(store_id(store), nothing, HASH_SIZE);
-    struct store_counts counts;
-    assert_int_equal(store_count(store, &counts), ERR_OK);
-    assert_int_equal(counts.contents, 3);
+    assert_int_equal(found("one.txt"), 1);
+    assert_int_equal(found(NULL), 2);
+    assert_int_equal(beat(1).files_held, 2);
+    assert_int_equal(counts().peers, 1);
+    assert_int_equal(counts().contents, 3);
+    sweep_all(NULL);
+    assert_int_equal(counts().contents, 2);
+    assert_int_equal(put(1, 0, 3).files_held, 3);
+    assert_int_equal(found("two"), 0);
+    assert_consistent();
 }
 
 static void a_restart_keeps_everything_and_restarts_the_clock(void **state)
@@ -192,7 +289,7 @@ static void a_restart_keeps_everything_and_restarts_the_clock(void **state)
     put(2, 0, 1000);
     add(2, 1000, 500);
     apply((struct store_write){.op = STORE_UNREGISTER, .id = {2}});
-    execute("UPDATE peers SET seen_ms = 5 WHERE id IS NOT NULL");
+    execute("UPDATE seen SET ms = 5");
     store_close(store);
     open_store_at("test.db", EXPIRE_MS);
     assert_int_equal(found(NULL), 3);
@@ -202,31 +299,87 @@ static void a_restart_keeps_everything_and_restarts_the_clock(void **state)
     assert_consistent();
 }
 
+static void many_peers_that_lapse_are_found_in_one_pass(void **state)
+{
+    (void)state;
+    uint64_t expired = 0;
+    for (uint8_t peer = 1; peer <= 250; peer++)
+        put(peer, peer, 1);
+    sweep_all(&expired);
+    assert_int_equal(expired, 0);
+    execute("UPDATE seen SET ms = ms - 600001 WHERE peer <> 77");
+    store_sqlite_of(store)->scan.due_ms = 0; /* as their time has come */
+    sweep_all(&expired);
+    assert_int_equal(expired, 249);
+    assert_int_equal(number("SELECT count(*) FROM peers"), 1);
+    assert_consistent();
+}
+
+static void a_pass_says_when_the_next_one_is_due(void **state)
+{
+    (void)state;
+    store_close(store);
+    open_store_at("test.db", 300);
+    put(1, 0, 3);
+    uint64_t expired = 0;
+    sweep_all(&expired);
+    assert_int_equal(store_sqlite_of(store)->scan.due_ms, number("SELECT ms + 300 FROM seen"));
+    PATIENCE_UNTIL(peers_listed() == 0, usleep(10000));
+    sweep_all(&expired);
+    assert_int_equal(expired, 1);
+    assert_consistent();
+}
+
+/* Which statements read a whole table, or sort, and why that is right. */
+static const struct {
+    enum statement statement;
+    const char *why;
+} exceptions[] = {
+    {SQL_CLOCK_GET, "one row"},
+    {SQL_CLOCK_SET, "one row"},
+    {SQL_ID_GET, "one row"},
+    {SQL_PING, "one row"},
+    {SQL_COUNTS, "one row"},
+    {SQL_COUNTS_ADD, "one row"},
+    {SQL_COUNT_PEERS, "ten bytes for each peer, when somebody asks for the metrics"},
+    {SQL_SIZES_OF_ROOT, "the sizes of one root: one, but for forgeries"},
+    {SQL_COUNT_HOLDERS, "who holds one content under several names: counted once"},
+    {SQL_HOLDERS_OF_CONTENT, "who holds one content under several names: counted once, and not paged"},
+};
+
+static bool is_exception(enum statement statement)
+{
+    for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++)
+        if (exceptions[i].statement == statement)
+            return true;
+    return false;
+}
+
 static int plan_line(void *context, int columns, char **values, char **names)
 {
     (void)columns;
     (void)names;
-    const char *detail = values[3];
-    const char *statement = context;
-    /* A SCAN is allowed over an index that is read in order from where the page begins, and over temporary results. */
-    if (strncmp(detail, "SCAN ", 5) == 0 && !strstr(detail, "VIRTUAL TABLE INDEX") && !strstr(detail, "CONSTANT ROW") &&
-        !strstr(statement, "count(*)"))
-        fail_msg("%s: %s", statement, detail);
+    const char *detail = values[3], *sql = context;
+    /* The full-text index is asked by rowid or by what matches; a VALUES clause has one row. */
+    if (strncmp(detail, "SCAN ", 5) == 0 && !strstr(detail, "VIRTUAL TABLE INDEX") && !strstr(detail, "CONSTANT ROW"))
+        fail_msg("%s: %s", sql, detail);
+    if (strstr(detail, "TEMP B-TREE"))
+        fail_msg("%s: %s", sql, detail);
     return 0;
 }
 
 static void every_statement_is_served_by_an_index(void **state)
 {
     (void)state;
-    for (int i = SQL_PEER_FIND; i < SQL_STATEMENTS_END; i++) {
+    for (int i = 0; i < SQL_STATEMENTS_END; i++) {
         char *explained = NULL;
         const char *sql = store_sqlite_sql((enum statement)i);
-        if (strcmp(sql, "BEGIN") == 0 || strcmp(sql, "COMMIT") == 0)
+        if (is_exception((enum statement)i))
             continue;
         assert_true(asprintf(&explained, "EXPLAIN QUERY PLAN %s", sql) > 0);
-        assert_int_equal(
-            sqlite3_exec(store_sqlite_of(store)->writer.db, explained, plan_line, (void *)(uintptr_t)sql, NULL),
-            SQLITE_OK);
+        int code = sqlite3_exec(store_sqlite_of(store)->writer.db, explained, plan_line, (void *)(uintptr_t)sql, NULL);
+        if (code != SQLITE_OK)
+            fail_msg("%s: %s", sql, sqlite3_errmsg(store_sqlite_of(store)->writer.db));
         free(explained);
     }
 }
@@ -238,12 +391,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(commits_are_synced_to_a_log),
         TEST(registering_again_writes_only_what_changed),
+        TEST(registering_again_is_not_taken_for_the_same_when_it_differs),
+        TEST(a_file_that_is_registered_twice_counts_once),
+        TEST(a_heartbeat_is_one_small_write),
         TEST(a_peer_with_many_files_is_replaced_and_removed_by_small_writes),
         TEST(too_many_files_are_refused_whole),
         TEST(a_full_disk_refuses_writes_and_answers_reads),
         TEST(lapsed_peers_are_hidden_before_the_sweep),
-        TEST(the_tracker_keeps_its_id_and_an_older_database_gets_one),
+        TEST(a_database_of_the_oldest_schema_is_brought_up_to_date),
         TEST(a_restart_keeps_everything_and_restarts_the_clock),
+        TEST(many_peers_that_lapse_are_found_in_one_pass),
+        TEST(a_pass_says_when_the_next_one_is_due),
         TEST(every_statement_is_served_by_an_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

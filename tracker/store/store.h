@@ -102,10 +102,10 @@ enum err store_holders_of(struct store *store, const struct contents_request *co
                           struct holders_answer *ret);
 
 struct store_counts {
-    uint64_t peers;
-    uint64_t contents;
-    uint64_t names;    /* of contents; with those above: rows */
-    uint64_t holdings; /* names held, summed over all peers */
+    uint64_t peers;    /* that are alive */
+    uint64_t contents; /* with those that nobody holds any more and no sweep has removed yet, as are the names */
+    uint64_t names;    /* of these */
+    uint64_t holdings; /* names held, summed over all registered peers */
 };
 /* Cheap, however much there is: it is asked for every few seconds. */
 enum err store_count(struct store *store, struct store_counts *ret);

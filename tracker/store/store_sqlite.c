@@ -199,8 +199,7 @@ static enum err check_small(sqlite3 *db, const char *path, struct why *why)
 static enum err restart_ages(struct sqlite_store *store)
 {
     sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(store->writer.db, "UPDATE peers SET seen_ms = ?1 WHERE id IS NOT NULL", -1,
-                                  &statement, NULL);
+    int code = sqlite3_prepare_v2(store->writer.db, "UPDATE seen SET ms = ?1", -1, &statement, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(statement, 1, store_sqlite_now(store));
     if (code == SQLITE_OK)
@@ -310,7 +309,7 @@ static void close_store(struct store *base)
     connection_close(&store->keeper);
     /* The last connection to close moves the log into the database and removes it. */
     connection_close(&store->writer);
-    free(store->changes);
+    free(store->batch.changes);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_cond_destroy(&store->returned);

@@ -15,29 +15,32 @@
 enum statement {
     SQL_BEGIN_WRITE,
     SQL_COMMIT,
-    SQL_SAVEPOINT,
-    SQL_RELEASE,
-    SQL_ROLLBACK_TO,
+    SQL_ROLLBACK,
     SQL_CLOCK_GET,
     SQL_CLOCK_SET,
     SQL_ID_GET,
+    SQL_COUNTS_ADD,
     SQL_PEER_FIND,
     SQL_PEER_INSERT,
     SQL_PEER_UPDATE,
-    SQL_PEER_TOUCH,
     SQL_PEER_FILES,
+    SQL_PEER_CHANGED,
     SQL_PEER_RETIRE,
-    SQL_PEER_LAPSED,
+    SQL_PEER_GONE,
     SQL_PEER_DELETE,
+    SQL_SEEN_FIND,
+    SQL_SEEN_INSERT,
+    SQL_SEEN_UPDATE,
+    SQL_SEEN_DELETE,
+    SQL_SEEN_AFTER,
     SQL_CONTENT_FIND,
     SQL_CONTENT_INSERT,
     SQL_CONTENT_DELETE,
-    SQL_NAME_FIND,
+    SQL_FILE_FIND,
     SQL_NAME_INSERT,
     SQL_NAME_DELETE,
     SQL_NAME_INDEX,
     SQL_NAME_UNINDEX,
-    SQL_HOLDING_FIND,
     SQL_HOLDING_INSERT,
     SQL_HOLDING_UPDATE,
     SQL_HOLDING_DELETE,
@@ -56,7 +59,7 @@ enum statement {
     SQL_NAMES_OF_CONTENT,
     SQL_HOLDERS_OF_CONTENT,
     SQL_COUNT_PEERS,
-    SQL_COUNT_CONTENTS,
+    SQL_COUNTS,
     SQL_PING,
     SQL_STATEMENTS_END
 };
@@ -75,6 +78,22 @@ struct index_change {
     bool add;
 };
 
+/* The transaction under way; the writer's thread alone. */
+struct batch {
+    int64_t now_ms, lapsed_ms;         /* seen at `lapsed_ms` or before: lapsed */
+    int64_t contents, names, holdings; /* how many more there are than before */
+    struct index_change *changes;
+    size_t change_count, change_capacity;
+};
+
+/* How far the sweeps have come in looking for peers that lapsed; the writer's thread alone. */
+struct scan {
+    bool runs;
+    int64_t after;     /* the last peer that was looked at */
+    int64_t oldest_ms; /* when the most silent one of those that are alive was seen */
+    int64_t due_ms;    /* nobody lapses before */
+};
+
 struct sqlite_store {
     struct store base;
     uint64_t expire_ms;
@@ -83,8 +102,8 @@ struct sqlite_store {
     struct lamport *clock;            /* NULL: none to keep */
     uint64_t first_clock;             /* what the last start left */
     uint8_t id[HASH_SIZE];            /* of this tracker */
-    struct index_change *changes;
-    size_t change_count, change_capacity;
+    struct batch batch;
+    struct scan scan;
 
     struct connection *readers;
     unsigned reader_count;
@@ -141,18 +160,22 @@ static inline enum err store_sqlite_run(struct connection *connection, enum stat
 
 /* ---- what peers hold (store_sqlite_files.c); within a batch, on the writer's thread ---- */
 
-/* The key of a content or of a name of it; unknown: made where `insert`, else 0. */
+/* The key of a content, or of a file's content under its name; unknown: made where `insert`, else 0. */
 enum err store_sqlite_content(struct sqlite_store *store, const struct content *content, bool insert, int64_t *ret_key);
-enum err store_sqlite_name(struct sqlite_store *store, int64_t content, const char *name, bool insert,
-                           int64_t *ret_key);
-/* `ret_name` is the key of the file's name; `added` grows where the peer did not have it. */
-enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, const struct file_record *file, int64_t *ret_name,
-                          int64_t *added);
+enum err store_sqlite_name(struct sqlite_store *store, const struct file_record *file, bool insert, int64_t *ret_key);
+/* The peer holds the file's name from now on; `added` grows where it did not before. */
+enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, int64_t name, bool complete, int64_t *added);
 /* `removed` grows where the peer had it.  A name without holders goes, and a content without names. */
 enum err store_sqlite_drop(struct sqlite_store *store, int64_t peer, int64_t name, int64_t *removed);
-/* Brings the batch's changes of names to the search index; or forgets all but the first `count` of them. */
+/* Brings the batch's changes of names to the search index; or forgets them. */
 enum err store_sqlite_index_flush(struct sqlite_store *store);
-void store_sqlite_index_forget(struct sqlite_store *store, size_t count);
+void store_sqlite_index_forget(struct sqlite_store *store);
+
+/* ---- sweeps (store_sqlite_sweep.c); within a batch, on the writer's thread ---- */
+
+enum err store_sqlite_sweep(struct sqlite_store *store, struct store_write *write);
+/* Takes the peer's id away: it is in no list any more, and sweeps remove what it held. */
+enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer);
 
 /* ---- time (store_sqlite.c) ---- */
 

@@ -397,14 +397,15 @@ enum err store_sqlite_count(struct store *base, struct store_counts *ret)
     struct connection *reader = store_sqlite_borrow(store);
     struct query query = store_sqlite_query(reader, SQL_COUNT_PEERS);
     query_number(&query, 1, store_sqlite_lapsed(store));
-    if (query_next(&query)) {
+    if (query_next(&query))
         ret->peers = (uint64_t)query_get_number(&query, 0);
-        ret->holdings = (uint64_t)query_get_number(&query, 1);
-    }
     enum err err = query_end(&query);
-    query = store_sqlite_query(reader, SQL_COUNT_CONTENTS);
-    if (err == ERR_OK && query_next(&query))
+    query = store_sqlite_query(reader, SQL_COUNTS);
+    if (err == ERR_OK && query_next(&query)) {
         ret->contents = (uint64_t)query_get_number(&query, 0);
+        ret->names = (uint64_t)query_get_number(&query, 1);
+        ret->holdings = (uint64_t)query_get_number(&query, 2);
+    }
     enum err ended = query_end(&query);
     store_sqlite_return(store, reader);
     return err != ERR_OK ? err : ended;

@@ -2,10 +2,14 @@
 
 /*
  * peers     one row for each registration.  `id` NULL: it is gone, and sweeps are removing its holdings; so a peer with
- *           100,000 files leaves, or is replaced, by one small write.  `seen_ms` is the store's clock.
+ *           100,000 files leaves, or is replaced, by one small write.  `digest`: of the files that it registered, NULL
+ *           where others were added or removed since: who registers the same again changes nothing.
+ * seen      when a registered peer was last heard of, on the store's clock: all that a heartbeat writes, and so narrow that
+ *           the heartbeats of a batch share few pages.  Who is gone has no row.
  * contents  what a file's bytes are.
  * names     each name of each content.
  * holdings  which peer holds a content under which name; the two B-trees lead both ways.
+ * counts    one row: contents, names, and what registered peers hold; counting a million takes long.
  * search    trigrams of the names; its rows carry the keys of `names`.
  * clock     one row: the Lamport clock.
  * tracker   one row: the random id by which peers on the LAN know this tracker.
@@ -33,54 +37,70 @@ static const char schema_1[] =
 static const char schema_2[] = "CREATE TABLE tracker (id BLOB NOT NULL) STRICT;"
                                "INSERT INTO tracker VALUES (randomblob(32));"
                                "PRAGMA user_version = 2;";
+/* An older tracker had left rows of peers that are gone with a time before all others. */
+static const char schema_3[] =
+    "CREATE TABLE seen (peer INTEGER PRIMARY KEY, ms INTEGER NOT NULL) STRICT;"
+    "INSERT INTO seen SELECT key, seen_ms FROM peers WHERE id IS NOT NULL;"
+    "DROP INDEX peers_seen;"
+    "ALTER TABLE peers DROP COLUMN seen_ms;"
+    "ALTER TABLE peers ADD COLUMN digest BLOB;"
+    "CREATE TABLE counts (contents INTEGER NOT NULL, names INTEGER NOT NULL, holdings INTEGER NOT NULL) STRICT;"
+    "INSERT INTO counts SELECT (SELECT count(*) FROM contents), (SELECT count(*) FROM names),"
+    "  (SELECT ifnull(sum(files), 0) FROM peers WHERE id IS NOT NULL);"
+    "PRAGMA user_version = 3;";
 
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1, schema_2};
+static const char *const migrations[] = {schema_1, schema_2, schema_3};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
-#define LIVE_HOLDERS "holdings h JOIN peers p ON p.key = h.peer AND p.seen_ms > ?1"
-/* ?1: seen_ms of the youngest that have lapsed, ?2: key to go on after, ?3: what the index is asked */
+/* ?1: when the youngest of those that have lapsed were seen, ?2: key to go on after, ?3: what the index is asked */
+#define LIVE_HOLDERS "holdings h JOIN seen s ON s.peer = h.peer AND s.ms > ?1"
 #define NAME_COLUMNS "SELECT n.key, n.name, n.content, c.root, c.size"
 #define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key)"
 
 static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
-    [SQL_SAVEPOINT] = "SAVEPOINT one",
-    [SQL_RELEASE] = "RELEASE one",
-    [SQL_ROLLBACK_TO] = "ROLLBACK TO one",
+    [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_CLOCK_GET] = "SELECT value FROM clock",
     [SQL_CLOCK_SET] = "UPDATE clock SET value = ?1",
     [SQL_ID_GET] = "SELECT id FROM tracker",
-    [SQL_PEER_FIND] = "SELECT key, instance, host, port, files, seen_ms FROM peers WHERE id = ?1",
-    [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, files, seen_ms) VALUES (?1, ?2, ?3, ?4, 0, ?5)"
-                        " RETURNING key",
-    [SQL_PEER_UPDATE] = "UPDATE peers SET instance = ?2, host = ?3, port = ?4, seen_ms = ?5 WHERE id = ?1",
-    [SQL_PEER_TOUCH] = "UPDATE peers SET seen_ms = ?2 WHERE id = ?1 AND seen_ms > ?3 RETURNING files, key",
-    [SQL_PEER_FILES] = "UPDATE peers SET files = files + ?2 WHERE key = ?1 RETURNING files",
-    [SQL_PEER_RETIRE] = "UPDATE peers SET id = NULL, seen_ms = ?2 WHERE key = ?1",
-    [SQL_PEER_LAPSED] = "SELECT key, id IS NOT NULL FROM peers WHERE seen_ms <= ?1 ORDER BY seen_ms LIMIT 1",
+    [SQL_COUNTS_ADD] = "UPDATE counts SET contents = contents + ?1, names = names + ?2, holdings = holdings + ?3",
+    [SQL_PEER_FIND] = "SELECT p.key, s.ms, p.files, p.instance, p.host, p.port, p.digest FROM peers p"
+                      " JOIN seen s ON s.peer = p.key WHERE p.id = ?1",
+    [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, digest, files) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_PEER_UPDATE] = "UPDATE peers SET instance = ?2, host = ?3, port = ?4, digest = ?5, files = ?6 WHERE id = ?1",
+    [SQL_PEER_FILES] = "UPDATE peers SET files = ?2 WHERE key = ?1",
+    [SQL_PEER_CHANGED] = "UPDATE peers SET files = ?2, digest = NULL WHERE key = ?1",
+    [SQL_PEER_RETIRE] = "UPDATE peers SET id = NULL WHERE key = ?1 RETURNING files",
+    [SQL_PEER_GONE] = "SELECT key FROM peers WHERE id IS NULL LIMIT 1",
     [SQL_PEER_DELETE] = "DELETE FROM peers WHERE key = ?1",
+    [SQL_SEEN_FIND] = "SELECT p.key, s.ms, p.files FROM peers p JOIN seen s ON s.peer = p.key WHERE p.id = ?1",
+    [SQL_SEEN_INSERT] = "INSERT INTO seen (peer, ms) VALUES (?1, ?2)",
+    [SQL_SEEN_UPDATE] = "UPDATE seen SET ms = ?2 WHERE peer = ?1",
+    [SQL_SEEN_DELETE] = "DELETE FROM seen WHERE peer = ?1",
+    [SQL_SEEN_AFTER] = "SELECT peer, ms FROM seen WHERE peer > ?1 ORDER BY peer LIMIT ?2",
     [SQL_CONTENT_FIND] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",
-    [SQL_CONTENT_INSERT] = "INSERT INTO contents (root, size) VALUES (?1, ?2) RETURNING key",
+    [SQL_CONTENT_INSERT] = "INSERT INTO contents (root, size) VALUES (?1, ?2)",
     [SQL_CONTENT_DELETE] = "DELETE FROM contents WHERE key = ?1 AND NOT EXISTS"
                            " (SELECT 1 FROM names WHERE content = ?1)",
-    [SQL_NAME_FIND] = "SELECT key FROM names WHERE content = ?1 AND name = ?2",
-    [SQL_NAME_INSERT] = "INSERT INTO names (content, name) VALUES (?1, ?2) RETURNING key",
+    [SQL_FILE_FIND] = "SELECT n.key FROM contents c JOIN names n ON n.content = c.key AND n.name = ?3"
+                      " WHERE c.root = ?1 AND c.size = ?2",
+    [SQL_NAME_INSERT] = "INSERT INTO names (content, name) VALUES (?1, ?2)",
     [SQL_NAME_DELETE] = "DELETE FROM names WHERE key = ?1 RETURNING content, name",
     [SQL_NAME_INDEX] = "INSERT INTO search (rowid, text) VALUES (?1, ?2)",
     [SQL_NAME_UNINDEX] = "INSERT INTO search (search, rowid, text) VALUES ('delete', ?1, ?2)",
-    [SQL_HOLDING_FIND] = "SELECT complete FROM holdings WHERE peer = ?1 AND name = ?2",
-    [SQL_HOLDING_INSERT] = "INSERT INTO holdings (peer, name, complete) VALUES (?1, ?2, ?3)",
-    [SQL_HOLDING_UPDATE] = "UPDATE holdings SET complete = ?3 WHERE peer = ?1 AND name = ?2",
-    [SQL_HOLDING_DELETE] = "DELETE FROM holdings WHERE peer = ?1 AND name = ?2 RETURNING 1",
+    [SQL_HOLDING_INSERT] = "INSERT INTO holdings (peer, name, complete) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    [SQL_HOLDING_UPDATE] = "UPDATE holdings SET complete = ?3 WHERE peer = ?1 AND name = ?2 AND complete <> ?3",
+    [SQL_HOLDING_DELETE] = "DELETE FROM holdings WHERE peer = ?1 AND name = ?2",
     [SQL_HOLDING_OF_NAME] = "SELECT 1 FROM holdings WHERE name = ?1 LIMIT 1",
-    [SQL_HOLDINGS_OF_PEER] = "SELECT name FROM holdings WHERE peer = ?1 ORDER BY name LIMIT ?2",
+    [SQL_HOLDINGS_OF_PEER] = "SELECT name, complete FROM holdings WHERE peer = ?1 ORDER BY name LIMIT ?2",
     [SQL_HOLDINGS_OF_CONTENT] = "SELECT n.key FROM names n JOIN holdings h ON h.peer = ?1 AND h.name = n.key"
                                 " WHERE n.content = ?2 LIMIT ?3",
     [SQL_BEGIN_READ] = "BEGIN",
     [SQL_END_READ] = "COMMIT",
-    [SQL_LIST_PEERS] = "SELECT id, host, port, files, seen_ms FROM peers WHERE id > ?2 AND seen_ms > ?1 ORDER BY id",
+    [SQL_LIST_PEERS] = "SELECT p.id, p.host, p.port, p.files, s.ms FROM peers p CROSS JOIN seen s ON s.peer = p.key"
+                       " WHERE p.id > ?2 AND s.ms > ?1 ORDER BY p.id",
     [SQL_LIST_NAMES] = NAME_COLUMNS " FROM names n JOIN contents c ON c.key = n.content"
                                     " WHERE n.key > ?2 AND " NAME_IS_LIVE " ORDER BY n.key",
     [SQL_SEARCH_NAMES] = NAME_COLUMNS " FROM search s CROSS JOIN names n ON n.key = s.rowid"
@@ -94,10 +114,11 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_NAMES_OF_CONTENT] =
         "SELECT n.name FROM names n WHERE n.content = ?2 AND " NAME_IS_LIVE " ORDER BY n.name LIMIT ?3",
     [SQL_HOLDERS_OF_CONTENT] = "SELECT p.id, p.host, p.port, max(h.complete) FROM names n JOIN " LIVE_HOLDERS
-                               " AND h.name = n.key WHERE n.content = ?2 GROUP BY h.peer",
-    [SQL_COUNT_PEERS] = "SELECT count(*), total(files) FROM peers WHERE seen_ms > ?1",
+                               " AND h.name = n.key JOIN peers p ON p.key = h.peer"
+                               " WHERE n.content = ?2 GROUP BY h.peer",
+    [SQL_COUNT_PEERS] = "SELECT count(*) FROM seen WHERE ms > ?1",
+    [SQL_COUNTS] = "SELECT contents, names, holdings FROM counts",
     [SQL_PING] = "SELECT 1 FROM tracker",
-    [SQL_COUNT_CONTENTS] = "SELECT count(*) FROM contents",
 };
 
 const char *store_sqlite_sql(enum statement statement)
