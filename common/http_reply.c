@@ -30,6 +30,11 @@ const char *http_request_body(const struct http_request *request, size_t *ret_le
     return request->body == NULL ? "" : request->body;
 }
 
+struct http_server *http_request_server(const struct http_request *request)
+{
+    return request->server;
+}
+
 const struct address *http_request_source(const struct http_request *request)
 {
     return &request->source;

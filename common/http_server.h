@@ -93,6 +93,7 @@ const char *http_request_capture(const struct http_request *request, size_t inde
 const char *http_request_query(const struct http_request *request, const char *name);
 const char *http_request_header(const struct http_request *request, const char *name);
 const char *http_request_body(const struct http_request *request, size_t *ret_length); /* terminated; never NULL */
+struct http_server *http_request_server(const struct http_request *request);
 /* Where it came from. */
 const struct address *http_request_source(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);

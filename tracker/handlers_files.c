@@ -102,11 +102,13 @@ void handlers_files_metrics(void *context, struct http_request *request)
 {
     struct tracker *tracker = context;
     struct metrics_gauges gauges = {.queue_depth = writer_depth(tracker->writer)};
-    if (store_count(tracker->store, &gauges.counts) != ERR_OK)
+    gauges.store_answers = store_count(tracker->store, &gauges.counts) == ERR_OK;
+    if (!gauges.store_answers)
         metrics_store_error(tracker->metrics);
+    http_server_count(http_request_server(request), &gauges.http);
     char *text = metrics_format(tracker->metrics, &gauges);
     if (text)
-        http_reply_bytes(request, 200, "text/plain; version=0.0.4", text, strlen(text));
+        http_reply_bytes(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, strlen(text));
     else
         http_reply_json(request, 500, NULL);
 }

@@ -25,7 +25,7 @@ void routes_observe(void *context, const struct http_served *served)
 {
     struct tracker *tracker = context;
     const struct http_route *route = served->route;
-    metrics_request(tracker->metrics, route, served->status, served->duration_us, served->sent_bytes);
+    metrics_request(tracker->metrics, served);
     log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", served->status,
               (unsigned long long)served->sent_bytes, (unsigned long long)served->duration_us);
 }

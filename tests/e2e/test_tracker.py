@@ -328,8 +328,8 @@ def test_health_and_metrics(tracker):
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert lines["enxame_peers"] == "1" and lines["enxame_contents"] == "3" and lines["enxame_holdings"] == "3"
     assert lines['enxame_http_requests_total{method="POST",route="/v1/peers",status="200"}'] == "1"
-    assert lines['enxame_http_requests_total{method="",route="",status="404"}'] == "1"
-    assert int(lines["enxame_commits_total"]) >= 1 and lines["enxame_write_queue_depth"] == "0"
+    assert lines['enxame_http_requests_total{method="other",route="other",status="404"}'] == "1"
+    assert int(lines["enxame_commit_duration_seconds_count"]) >= 1 and lines["enxame_write_queue_depth"] == "0"
 
 
 def test_an_idle_tracker_is_small(tracker):

@@ -100,10 +100,10 @@ static void release(void)
 /* How many transactions there were. */
 static long commits(void)
 {
-    const struct metrics_gauges gauges = {{0}, 0};
+    const struct metrics_gauges gauges = {0};
     char *text = metrics_format(metrics, &gauges);
     assert_non_null(text);
-    const char *line = strstr(text, "\nenxame_commits_total ");
+    const char *line = strstr(text, "\nenxame_commit_duration_seconds_count ");
     assert_non_null(line);
     long count = strtol(strchr(line + 1, ' '), NULL, 10);
     free(text);
