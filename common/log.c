@@ -12,8 +12,10 @@
 
 /* Room for a name of the greatest length and some words around it. */
 #define MESSAGE_SIZE 4096u
-/* Every character may be escaped; time, level and braces take less than 128. */
-#define LINE_SIZE (2u * MESSAGE_SIZE + 128u)
+/* What surrounds a field, and the line's end. */
+#define FIELD_FRAME 16u
+/* Every character may be escaped; time, level and braces take less than 128; then the fields. */
+#define LINE_SIZE (2u * MESSAGE_SIZE + 128u + 4u * LOG_FIELD_SIZE)
 
 static struct {
     pthread_mutex_t lock; /* guards calls of the sink, not the settings, which stand before threads start */
@@ -36,40 +38,71 @@ bool log_enabled(enum log_level level)
     return level <= settings.level;
 }
 
-/* `message` has no control characters any more. */
-static size_t escape(const char *message, char *ret_text)
+struct line {
+    char text[LINE_SIZE];
+    size_t used; /* the end and a newline fit always */
+};
+
+__attribute__((format(printf, 2, 3))) static void append(struct line *line, const char *format, ...)
 {
-    size_t used = 0;
-    for (; *message != '\0'; message++) {
-        if (*message == '"' || *message == '\\')
-            ret_text[used++] = '\\';
-        ret_text[used++] = *message;
-    }
-    return used;
+    va_list arguments;
+    va_start(arguments, format);
+    size_t room = sizeof line->text - line->used;
+    int length = vsnprintf(line->text + line->used, room, format, arguments);
+    va_end(arguments);
+    if (length > 0)
+        line->used += (size_t)length < room ? (size_t)length : room - 1;
 }
 
-static size_t format_text(enum log_level level, const struct timespec *now, const char *message, char *ret_line)
+/* `text` has no control characters any more. */
+static void append_escaped(struct line *line, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            line->text[line->used++] = '\\';
+        line->text[line->used++] = *text;
+    }
+    line->text[line->used] = '\0';
+}
+
+static void begin_text(struct line *line, enum log_level level, const struct timespec *now, const char *message)
 {
     static const char *const words[] = {"error", "warning", "info", "debug"};
     struct tm local;
     localtime_r(&now->tv_sec, &local);
-    return (size_t)snprintf(ret_line, LINE_SIZE, "%02d:%02d:%02d.%03d %s: %s", local.tm_hour, local.tm_min,
-                            local.tm_sec, (int)(now->tv_nsec / 1000000), words[level], message);
+    append(line, "%02d:%02d:%02d.%03d %s: %s", local.tm_hour, local.tm_min, local.tm_sec, (int)(now->tv_nsec / 1000000),
+           words[level], message);
 }
 
-static size_t format_json(enum log_level level, const struct timespec *now, const char *message, char *ret_line)
+static void begin_json(struct line *line, enum log_level level, const struct timespec *now, const char *message)
 {
     static const char *const words[] = {"error", "warn", "info", "debug"};
     struct tm utc;
     gmtime_r(&now->tv_sec, &utc);
-    size_t used = strftime(ret_line, LINE_SIZE, "{\"time\":\"%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(ret_line + used, LINE_SIZE - used, ".%03dZ\",\"level\":\"%s\",\"message\":\"",
-                             (int)(now->tv_nsec / 1000000), words[level]);
-    used += escape(message, ret_line + used);
-    ret_line[used++] = '"';
-    ret_line[used++] = '}';
-    ret_line[used] = '\0';
-    return used;
+    line->used += strftime(line->text, sizeof line->text, "{\"time\":\"%Y-%m-%dT%H:%M:%S", &utc);
+    append(line, ".%03dZ\",\"level\":\"%s\",\"message\":\"", (int)(now->tv_nsec / 1000000), words[level]);
+    append_escaped(line, message);
+    append(line, "\"");
+}
+
+static void append_field(struct line *line, const struct log_field *field)
+{
+    char text[LOG_FIELD_SIZE] = "";
+    bool json = settings.format == LOG_JSON;
+    if (field->text)
+        names_printable(field->text, text, sizeof text);
+    else
+        (void)snprintf(text, sizeof text, "%llu", (unsigned long long)field->number);
+    if (2 * strlen(text) + strlen(field->name) + FIELD_FRAME > sizeof line->text - line->used)
+        return;
+    append(line, json ? ",\"%s\":" : " %s=", field->name);
+    if (json && field->text) {
+        append(line, "\"");
+        append_escaped(line, text);
+        append(line, "\"");
+    } else {
+        append(line, "%s", text);
+    }
 }
 
 /* A log that cannot be written has nobody to tell. */
@@ -86,30 +119,53 @@ static void write_line(const char *line, size_t length)
     }
 }
 
+/* `message` has no control characters any more. */
+static void put(enum log_level level, const char *message, const struct log_field *fields, size_t count)
+{
+    struct line line = {.used = 0};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (settings.format == LOG_JSON)
+        begin_json(&line, level, &now, message);
+    else
+        begin_text(&line, level, &now, message);
+    for (size_t i = 0; i < count; i++)
+        append_field(&line, &fields[i]);
+    if (settings.format == LOG_JSON)
+        append(&line, "}");
+    pthread_mutex_lock(&settings.lock);
+    if (settings.sink) {
+        settings.sink(settings.context, level, line.text);
+    } else {
+        line.text[line.used] = '\n';
+        write_line(line.text, line.used + 1);
+    }
+    pthread_mutex_unlock(&settings.lock);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (!log_enabled(level))
         return;
     int saved_errno = errno;
-    char raw[MESSAGE_SIZE], message[MESSAGE_SIZE], line[LINE_SIZE];
+    char raw[MESSAGE_SIZE], message[MESSAGE_SIZE];
     va_list arguments;
     va_start(arguments, format);
     if (vsnprintf(raw, sizeof raw, format, arguments) < 0)
         raw[0] = '\0';
     va_end(arguments);
     names_printable(raw, message, sizeof message);
+    put(level, message, NULL, 0);
+    errno = saved_errno;
+}
 
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    size_t length =
-        settings.format == LOG_JSON ? format_json(level, &now, message, line) : format_text(level, &now, message, line);
-    pthread_mutex_lock(&settings.lock);
-    if (settings.sink) {
-        settings.sink(settings.context, level, line);
-    } else {
-        line[length] = '\n';
-        write_line(line, length + 1);
-    }
-    pthread_mutex_unlock(&settings.lock);
+void log_event(enum log_level level, const char *message, const struct log_field *fields, size_t count)
+{
+    if (!log_enabled(level))
+        return;
+    int saved_errno = errno;
+    char printable[MESSAGE_SIZE];
+    names_printable(message, printable, sizeof printable);
+    put(level, printable, fields, count);
     errno = saved_errno;
 }

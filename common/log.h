@@ -6,6 +6,8 @@
 #define ENXAME_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
@@ -20,6 +22,16 @@ bool log_enabled(enum log_level level);
 
 /* Control characters in the finished text are shown as '?', so that a hostile name cannot forge a line. */
 __attribute__((format(printf, 2, 3))) void log_write(enum log_level level, const char *format, ...);
+
+/* What programs are to find in a line: a member of the JSON object, in a text `name=value` after the message. */
+struct log_field {
+    const char *name; /* letters and underscores */
+    const char *text; /* cut after LOG_FIELD_SIZE bytes; NULL: the number */
+    uint64_t number;
+};
+#define LOG_FIELD_SIZE 256u
+/* What does not fit into the line any more is left out. */
+void log_event(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)

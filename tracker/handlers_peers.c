@@ -1,6 +1,7 @@
 #include "hex.h"
 #include "identity.h"
 #include "limits.h"
+#include "log.h"
 #include "messages.h"
 #include "routes.h"
 
@@ -45,6 +46,11 @@ static bool authorized(struct http_request *request, const uint8_t id[static HAS
 {
     uint8_t secret[HASH_SIZE];
     const char *header = http_request_header(request, "Authorization");
+    if (log_enabled(LOG_DEBUG)) {
+        char text[HASH_HEX + 1];
+        hex_encode(id, HASH_SIZE, text);
+        http_request_set_subject(request, text);
+    }
     if (!header || !identity_parse_bearer(header, secret)) {
         http_reply_header(request, "WWW-Authenticate", "Bearer");
         http_reply_problem(request, 401, "secret-missing",

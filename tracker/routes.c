@@ -26,8 +26,20 @@ void routes_observe(void *context, const struct http_served *served)
     struct tracker *tracker = context;
     const struct http_route *route = served->route;
     metrics_request(tracker->metrics, served);
-    log_debug("%s %s: %d, %llu bytes, %llu us", route ? route->method : "-", route ? route->path : "-", served->status,
-              (unsigned long long)served->sent_bytes, (unsigned long long)served->duration_us);
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    char source[ADDRESS_TEXT_SIZE];
+    address_format(served->source, source);
+    const struct log_field fields[] = {
+        {"method", route ? route->method : "other", 0},
+        {"route", route ? route->path : "other", 0},
+        {"status", NULL, (uint64_t)served->status},
+        {"duration_us", NULL, served->duration_us},
+        {"sent_bytes", NULL, served->sent_bytes},
+        {"source", source, 0},
+        {"peer", served->subject, 0},
+    };
+    log_event(LOG_DEBUG, "request", fields, sizeof fields / sizeof fields[0] - (*served->subject ? 0 : 1));
 }
 
 void routes_refused(void *context, const struct address *from)

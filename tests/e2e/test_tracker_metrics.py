@@ -1,5 +1,6 @@
 """What the tracker says about itself, to Prometheus and in its log."""
 
+import json
 import math
 import re
 
@@ -95,3 +96,64 @@ def test_metrics_count_what_comes_and_goes(start_tracker):
     wait_until(lambda: value(scrape(tracker), "enxame_contents") == value(scrape(tracker), "enxame_names") == 0)
     found = scrape(tracker)
     assert value(found, "enxame_peers") == value(found, "enxame_holdings") == 0
+
+
+# ---- the log ----
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def work(tracker):
+    """A request of each kind whose secret must not be told; the peer's id."""
+    peer = tracker.client()
+    peer.register(7001, FILES)
+    peer.heartbeat()
+    expect_problem(peer.call("POST", "/v1/peers", {}), 400)
+    expect_problem(peer.get("/v1/nothing\u2028\"x"), 404)
+    wrong = tracker.client()
+    expect_problem(wrong.call("DELETE", f"/v1/peers/{peer.identity.id}", headers=wrong.identity.bearer), 403)
+    peer.unregister()
+    return peer.identity, wrong.identity
+
+
+def no_secrets(text, *identities):
+    assert "earer" not in text and "uthorization" not in text
+    for identity in identities:
+        assert identity.secret.hex() not in text
+
+
+def test_the_log_is_json_lines_with_fields_and_no_secrets(start_tracker):
+    tracker = start_tracker("-v", "--log-format", "json")
+    identity, wrong = work(tracker)
+    tracker.stop()
+    lines = [json.loads(line) for line in tracker.err().splitlines()]
+    assert lines and all(TIME.fullmatch(line["time"]) for line in lines)
+    assert {line["level"] for line in lines} <= {"error", "warn", "info", "debug"}
+    assert all(isinstance(line["message"], str) for line in lines)
+    served = [line for line in lines if line["message"] == "request"]
+    assert [(line["method"], line["route"], line["status"]) for line in served] == [
+        ("POST", "/v1/peers", 200), ("POST", "/v1/peers/{}/heartbeat", 200), ("POST", "/v1/peers", 400),
+        ("other", "other", 404), ("DELETE", "/v1/peers/{}", 403), ("DELETE", "/v1/peers/{}", 204),
+    ]  # fmt: skip
+    for line in served:
+        assert line["duration_us"] >= 0 and line["sent_bytes"] >= 0 and line["source"].startswith("127.0.0.1:")
+    assert [line.get("peer") == identity.id for line in served] == [True, True, False, False, True, True]
+    no_secrets(tracker.err(), identity, wrong)
+
+
+def test_the_log_is_text_for_people(start_tracker):
+    tracker = start_tracker("-v")
+    identity, wrong = work(tracker)
+    tracker.stop()
+    assert re.search(
+        r"^\d\d:\d\d:\d\d\.\d{3} debug: request method=POST route=/v1/peers status=200 duration_us=\d+ sent_bytes=\d+"
+        rf" source=127\.0\.0\.1:\d+ peer={identity.id}$", tracker.err(), re.MULTILINE,
+    )  # fmt: skip
+    no_secrets(tracker.err(), identity, wrong)
+
+
+def test_without_v_requests_are_not_logged(start_tracker):
+    tracker = start_tracker("--log-format", "json")
+    work(tracker)
+    tracker.stop()
+    assert [json.loads(line)["message"] for line in tracker.err().splitlines()] == ["stopping"]

@@ -48,6 +48,50 @@ static void a_json_line_is_one_escaped_object(void **state)
     assert_string_equal(strstr(last, "\"message\""), end);
 }
 
+static const struct log_field fields[] = {
+    {"method", "GET", 0}, {"status", NULL, 200}, {"who", "a \"b\"\n\\", 0}, {"nobody", "", 0}};
+#define FIELDS (sizeof fields / sizeof fields[0])
+
+static void fields_are_members_of_a_json_object(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, LOG_JSON, keep, last);
+    log_event(LOG_INFO, "a \"request\"", fields, FIELDS);
+    assert_string_equal(strstr(last, "\"message\""),
+                        "\"message\":\"a \\\"request\\\"\",\"method\":\"GET\",\"status\":200,"
+                        "\"who\":\"a \\\"b\\\"?\\\\\",\"nobody\":\"\"}");
+}
+
+static void fields_follow_the_message_in_a_text(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, LOG_TEXT, keep, last);
+    log_event(LOG_INFO, "request", fields, 3);
+    assert_string_equal(strstr(last, "info: "), "info: request method=GET status=200 who=a \"b\"?\\");
+    int before = lines;
+    log_event(LOG_DEBUG, "request", fields, 3);
+    assert_int_equal(lines, before);
+}
+
+/* However many and long they are, a line is whole. */
+static void fields_that_do_not_fit_are_left_out(void **state)
+{
+    (void)state;
+    static char text[10000];
+    struct log_field many[40];
+    memset(text, '"', sizeof text - 1);
+    for (size_t i = 0; i < 40; i++)
+        many[i] = (struct log_field){"long_one", text, 0};
+    for (enum log_format format = LOG_TEXT; format <= LOG_JSON; format++) {
+        log_setup(LOG_INFO, format, keep, last);
+        log_event(LOG_INFO, text, many, 40);
+        size_t length = strlen(last);
+        assert_true(length > 4000 + LOG_FIELD_SIZE && length < sizeof last - 1);
+        assert_string_equal(last + length - 2, format == LOG_JSON ? "\"}" : "\"\"");
+        assert_non_null(strstr(last, format == LOG_JSON ? ",\"long_one\":\"\\\"" : " long_one=\"\""));
+    }
+}
+
 static void lower_levels_are_left_out(void **state)
 {
     (void)state;
@@ -119,6 +163,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_text_line_has_time_and_level),
         cmocka_unit_test(a_json_line_is_one_escaped_object),
+        cmocka_unit_test(fields_are_members_of_a_json_object),
+        cmocka_unit_test(fields_follow_the_message_in_a_text),
+        cmocka_unit_test(fields_that_do_not_fit_are_left_out),
         cmocka_unit_test(lower_levels_are_left_out),
         cmocka_unit_test(a_hostile_text_cannot_forge_a_line),
         cmocka_unit_test(a_line_is_cut_not_lost),
