@@ -7,6 +7,8 @@
 
 /* Up to this size a database is looked through when it is opened. */
 #define CHECKED_SIZE_MAX (8u * MIB)
+/* Another program (a shell on the database) may hold the write lock this long. */
+#define BUSY_MS 5000
 
 enum err database_error(int code)
 {
@@ -195,28 +197,6 @@ bool database_is_ours(const struct database_kind *kind, int64_t application)
     return kind->application == application || (kind->application == 0 && kind->version == 0 && kind->objects == 0);
 }
 
-static int keep_verdict(void *context, int columns, char **values, char **names)
-{
-    bool *sound = context;
-
-    (void)names;
-    if (columns > 0 && values[0] && strcmp(values[0], "ok") != 0)
-        *sound = false;
-    return 0;
-}
-
-int database_check(sqlite3 *db, const char *path)
-{
-    struct stat status;
-    bool sound = true;
-    int code;
-
-    if (stat(path, &status) || status.st_size > (off_t)CHECKED_SIZE_MAX)
-        return SQLITE_OK;
-    code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_verdict, &sound, NULL);
-    return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
-}
-
 int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, int64_t to)
 {
     int code = sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
@@ -228,4 +208,101 @@ int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, i
     if (code != SQLITE_OK && !sqlite3_get_autocommit(db))
         (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
     return code;
+}
+
+/* ---- opening ---- */
+
+enum err database_explain(const struct database_options *options, int code, struct why *why)
+{
+    enum err err = database_error(code);
+
+    if (err == ERR_CORRUPT)
+        return why_set(why, err, "%s is damaged; %s", options->path, options->if_damaged);
+    return why_set(why, err, "cannot use the database %s: %s", options->path, err_name(err));
+}
+
+static enum err migrate(const struct database_options *options, sqlite3 *db, struct why *why)
+{
+    struct database_kind kind;
+    int code = database_kind(db, &kind);
+
+    if (code == SQLITE_OK && !database_is_ours(&kind, options->application))
+        code = SQLITE_CORRUPT;
+    if (code != SQLITE_OK)
+        return database_explain(options, code, why);
+    if (kind.version > options->version)
+        return why_set(
+            why, ERR_TOO_NEW, "%s was written by a newer %s (schema %lld, this one knows %lld); use that, or %s",
+            options->path, options->program, (long long)kind.version, (long long)options->version, options->elsewhere);
+    if (kind.version < options->version)
+        code = database_upgrade(db, options->migrations, kind.version, options->version);
+    return code == SQLITE_OK ? ERR_OK : database_explain(options, code, why);
+}
+
+static int keep_verdict(void *context, int columns, char **values, char **names)
+{
+    bool *sound = context;
+
+    (void)names;
+    if (columns > 0 && values[0] && strcmp(values[0], "ok") != 0)
+        *sound = false;
+    return 0;
+}
+
+/* Looks through the database at `path`, which `db` has open.  Returns SQLite's code, SQLITE_CORRUPT where it is damaged. */
+static int check(sqlite3 *db, const char *path)
+{
+    struct stat status;
+    bool sound = true;
+    int code;
+
+    if (stat(path, &status) || status.st_size > (off_t)CHECKED_SIZE_MAX)
+        return SQLITE_OK;
+    code = sqlite3_exec(db, "PRAGMA quick_check(1)", keep_verdict, &sound, NULL);
+    return code == SQLITE_OK && !sound ? SQLITE_CORRUPT : code;
+}
+
+enum err database_open(const struct database_options *options, sqlite3 **ret_db, struct why *why)
+{
+    int code =
+        sqlite3_open_v2(options->path, ret_db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    enum err err;
+
+    if (code == SQLITE_OK)
+        code = sqlite3_busy_timeout(*ret_db, BUSY_MS);
+    if (code != SQLITE_OK)
+        return database_explain(options, code, why);
+    if (sqlite3_db_readonly(*ret_db, "main") == 1)
+        return why_set(why, ERR_READ_ONLY, "%s is read-only; make it writable, or choose %s", options->path,
+                       options->elsewhere);
+    err = migrate(options, *ret_db, why);
+    if (err != ERR_OK)
+        return err;
+    code = check(*ret_db, options->path);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(*ret_db, options->pragmas, NULL, NULL, NULL);
+    return code == SQLITE_OK ? ERR_OK : database_explain(options, code, why);
+}
+
+int database_prepare(sqlite3 *db, const char *const *sql, size_t count, sqlite3_stmt **ret_statements)
+{
+    int code = SQLITE_OK;
+
+    for (size_t i = 0; i < count && code == SQLITE_OK; i++)
+        code = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &ret_statements[i], NULL);
+    return code;
+}
+
+bool database_lock_init(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    bool done;
+
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return false;
+    done = pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE) == 0 &&
+           pthread_mutex_init(lock, &attributes) == 0;
+    (void)pthread_mutexattr_destroy(&attributes);
+    return done;
 }

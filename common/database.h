@@ -1,12 +1,13 @@
 /*
  * Running SQLite statements so that no error can be forgotten, and bringing a schema up to date: what the tracker's store
- * and the peer's state share.  Who includes it works with SQLite.  No state; a connection is its owner's to lock.
+ * and the peer's databases share.  Who includes it works with SQLite.  No state; a connection is its owner's to lock.
  */
 #ifndef ENXAME_DATABASE_H
 #define ENXAME_DATABASE_H
 
 #include "err.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,15 +59,33 @@ int database_kind(sqlite3 *db, struct database_kind *ret);
 bool database_is_ours(const struct database_kind *kind, int64_t application);
 
 /*
- * Looks through the whole database at `path`, which `db` has open, where that is quick; a larger one shows its damage where it
- * is read.  Returns SQLite's code, SQLITE_CORRUPT where it is damaged.
- */
-int database_check(sqlite3 *db, const char *path);
-
-/*
  * Runs migrations[from] to migrations[to - 1] in one transaction; each leads from its number to the next and sets
  * user_version itself.  Returns SQLite's code.
  */
 int database_upgrade(sqlite3 *db, const char *const *migrations, int64_t from, int64_t to);
+
+/* A file that one connection has to itself, and what is said of it where it cannot be used.  Nothing is copied. */
+struct database_options {
+    const char *path;
+    int64_t application;           /* its application_id */
+    const char *const *migrations; /* as in database_upgrade() */
+    int64_t version;               /* how many migrations there are */
+    const char *pragmas;           /* run when the schema is the right one */
+    const char *program;           /* who makes and reads it, as users know it */
+    const char *elsewhere;         /* what they may choose instead: "use that, or ELSEWHERE" */
+    const char *if_damaged;        /* what they may do, and what that costs: "PATH is damaged; IF_DAMAGED" */
+};
+/*
+ * Opens the database, or makes it, brings its schema up to date, and looks through it where that is quick; a larger one shows
+ * its damage where it is read.  ERR_READ_ONLY; ERR_TOO_NEW where a newer program wrote it; ERR_CORRUPT where it is damaged, or
+ * another program's.  The caller closes `*ret_db`, which may be NULL, after an error, too.
+ */
+enum err database_open(const struct database_options *options, sqlite3 **ret_db, struct why *why);
+/* The error that fits a result code of SQLite, and a sentence that says so to a user. */
+enum err database_explain(const struct database_options *options, int code, struct why *why);
+/* Prepares `count` statements that will be used again and again.  The caller finalizes all of them.  Returns SQLite's code. */
+int database_prepare(sqlite3 *db, const char *const *sql, size_t count, sqlite3_stmt **ret_statements);
+/* For a connection: a lock that its owner may take again. */
+bool database_lock_init(pthread_mutex_t *lock);
 
 #endif

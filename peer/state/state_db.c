@@ -3,8 +3,6 @@
 #include "limits.h"
 
 #define APPLICATION_ID 0x456e7870 /* "Enxp" */
-/* Another program (a shell on the database) may hold the write lock this long. */
-#define BUSY_MS 5000
 /* Hashes that are kept: as many as a peer can register, and as many again. */
 #define HASHES_MAX (2 * (int64_t)PEER_FILES_MAX)
 
@@ -199,26 +197,6 @@ enum err state_commit(struct state *state)
 
 /* ---- opening ---- */
 
-static bool connection_init(struct state_connection *connection)
-{
-    pthread_mutexattr_t attributes;
-    if (pthread_mutexattr_init(&attributes))
-        return false;
-    bool done = !pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE) &&
-                !pthread_mutex_init(&connection->lock, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return done;
-}
-
-static int connection_prepare(struct state_connection *connection, int first, int end)
-{
-    int code = SQLITE_OK;
-    for (int i = first; i < end && code == SQLITE_OK; i++)
-        code = sqlite3_prepare_v3(connection->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                  &connection->statements[i], NULL);
-    return code;
-}
-
 static void connection_close(struct state_connection *connection)
 {
     if (!connection->db)
@@ -227,35 +205,6 @@ static void connection_close(struct state_connection *connection)
         sqlite3_finalize(connection->statements[i]);
     sqlite3_close_v2(connection->db);
     pthread_mutex_destroy(&connection->lock);
-}
-
-static enum err explain(int code, const char *path, struct why *why)
-{
-    enum err err = database_error(code);
-    if (err == ERR_CORRUPT)
-        return why_set(
-            why, err,
-            "%s is damaged; it can be moved away: hashes are then made again, and unfinished downloads start "
-            "over",
-            path);
-    return why_set(why, err, "cannot use the database %s: %s", path, err_name(err));
-}
-
-static enum err migrate(sqlite3 *db, const char *path, struct why *why)
-{
-    struct database_kind kind;
-    int code = database_kind(db, &kind);
-    if (code != SQLITE_OK)
-        return explain(code, path, why);
-    if (!database_is_ours(&kind, APPLICATION_ID))
-        return explain(SQLITE_CORRUPT, path, why);
-    if (kind.version > SCHEMA_VERSION)
-        return why_set(why, ERR_TOO_NEW,
-                       "%s was written by a newer peer (schema %lld, this one knows %lld); use that, or another --dir",
-                       path, (long long)kind.version, (long long)SCHEMA_VERSION);
-    if (kind.version < SCHEMA_VERSION)
-        code = database_upgrade(db, migrations, kind.version, SCHEMA_VERSION);
-    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
 }
 
 /* Counting what is allocated costs a lock at each allocation.  Too late where SQLite runs already, which does no harm. */
@@ -267,28 +216,22 @@ static void set_up_sqlite(void)
 static enum err open_kept(struct state *state, const char *path, struct why *why)
 {
     struct state_connection *kept = &state->kept;
-    int code =
-        sqlite3_open_v2(path, &kept->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(kept->db, BUSY_MS);
-    if (code != SQLITE_OK)
-        return explain(code, path, why);
-    if (sqlite3_db_readonly(kept->db, "main") == 1)
-        return why_set(why, ERR_READ_ONLY, "%s is read-only; make it writable, or choose another --dir", path);
-    enum err err = migrate(kept->db, path, why);
+    const struct database_options options = {
+        .path = path,
+        .application = APPLICATION_ID,
+        .migrations = migrations,
+        .version = SCHEMA_VERSION,
+        /* NORMAL: after a power cut the last commits may be gone, which costs some hashing, but never the database. */
+        .pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;"
+                   "PRAGMA temp_store = FILE; PRAGMA journal_size_limit = 4194304;",
+        .program = "peer",
+        .elsewhere = "another --dir",
+        .if_damaged = "it can be moved away: hashes are then made again, and unfinished downloads start over"};
+    enum err err = database_open(&options, &kept->db, why);
     if (err)
         return err;
-    code = database_check(kept->db, path);
-    /* NORMAL: after a power cut the last commits may be gone, which costs some hashing, but never the database. */
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(kept->db,
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -2048;"
-                            "PRAGMA temp_store = FILE; PRAGMA journal_size_limit = 4194304;",
-                            NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        code = connection_prepare(kept, 0, SQL_KEPT_END);
-    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
+    int code = database_prepare(kept->db, statements, SQL_KEPT_END, kept->statements);
+    return code == SQLITE_OK ? ERR_OK : database_explain(&options, code, why);
 }
 
 /* An empty name is a private file that SQLite removes when it closes it, and writes only when its cache is full. */
@@ -302,7 +245,8 @@ static enum err open_now(struct state *state, struct why *why)
     if (code == SQLITE_OK)
         code = sqlite3_exec(now->db, schema_now, NULL, NULL, NULL);
     if (code == SQLITE_OK)
-        code = connection_prepare(now, SQL_KEPT_END, SQL_NOW_END);
+        code = database_prepare(now->db, statements + SQL_KEPT_END, SQL_NOW_END - SQL_KEPT_END,
+                                now->statements + SQL_KEPT_END);
     if (code != SQLITE_OK)
         return why_set(why, database_error(code), "cannot make a temporary database: %s", sqlite3_errmsg(now->db));
     return ERR_OK;
@@ -325,7 +269,8 @@ enum err state_db_open(struct state *state, const char *folder, struct why *why)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     char *path;
     pthread_once(&once, set_up_sqlite);
-    if (!connection_init(&state->kept) || !connection_init(&state->now) || asprintf(&path, "%s/state.db", folder) < 0)
+    if (!database_lock_init(&state->kept.lock) || !database_lock_init(&state->now.lock) ||
+        asprintf(&path, "%s/state.db", folder) < 0)
         return why_set(why, ERR_NOMEM, "out of memory");
     enum err err = open_kept(state, path, why);
     if (!err)

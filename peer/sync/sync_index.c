@@ -4,8 +4,6 @@
 #include "identity.h"
 
 #define APPLICATION_ID 0x456e7873 /* "Enxs" */
-/* Another program (a shell on the database) may hold the write lock this long. */
-#define BUSY_MS 5000
 
 /*
  * self     one row: which index this is.
@@ -138,64 +136,6 @@ void index_rollback(struct sync_index *index)
 
 /* ---- opening ---- */
 
-static enum err explain(int code, const char *path, struct why *why)
-{
-    enum err err = database_error(code);
-    if (err == ERR_CORRUPT)
-        return why_set(
-            why, err,
-            "%s is damaged; move it away, and the folder is synced as if it were new: nothing in it is lost, but "
-            "what was deleted elsewhere meanwhile may come back",
-            path);
-    if (err == ERR_NOSPACE)
-        return why_set(why, err, "%s cannot be written: no space left; free some", path);
-    return why_set(why, err, "cannot use the database %s: %s", path, err_name(err));
-}
-
-static enum err migrate(sqlite3 *db, const char *path, struct why *why)
-{
-    struct database_kind kind;
-    int code = database_kind(db, &kind);
-    if (code == SQLITE_OK && !database_is_ours(&kind, APPLICATION_ID))
-        code = SQLITE_CORRUPT;
-    if (code != SQLITE_OK)
-        return explain(code, path, why);
-    if (kind.version > SCHEMA_VERSION)
-        return why_set(why, ERR_TOO_NEW,
-                       "%s was written by a newer peer (schema %lld, this one knows %lld); use that, or another --dir",
-                       path, (long long)kind.version, (long long)SCHEMA_VERSION);
-    if (kind.version < SCHEMA_VERSION)
-        code = database_upgrade(db, migrations, kind.version, SCHEMA_VERSION);
-    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
-}
-
-static int open_connection(struct sync_index *index, const char *path)
-{
-    int code =
-        sqlite3_open_v2(path, &index->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(index->db, BUSY_MS);
-    if (code == SQLITE_OK && sqlite3_db_readonly(index->db, "main") == 1)
-        code = SQLITE_READONLY;
-    return code;
-}
-
-/* FULL: what others were told of must not be forgotten in a power cut, as its version would be given again. */
-static int set_up(struct sync_index *index, const char *path)
-{
-    int code = database_check(index->db, path);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(index->db,
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;"
-                            "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304;",
-                            NULL, NULL, NULL);
-    for (int i = 0; i < SQL_INDEX_END && code == SQLITE_OK; i++)
-        code = sqlite3_prepare_v3(index->db, index_statements[i], -1, SQLITE_PREPARE_PERSISTENT, &index->statements[i],
-                                  NULL);
-    return code;
-}
-
 /* Reads the only row of `self`, or makes it.  Returns SQLite's code. */
 static int read_self(struct sync_index *index)
 {
@@ -282,40 +222,40 @@ static int count_all(struct sync_index *index)
 
 static enum err open_inside(struct sync_index *index, const char *path, struct why *why)
 {
-    int code = open_connection(index, path);
-    if (code == SQLITE_READONLY)
-        return why_set(why, ERR_READ_ONLY, "%s is read-only; make it writable, or choose another --dir", path);
-    if (code != SQLITE_OK)
-        return explain(code, path, why);
-    enum err err = migrate(index->db, path, why);
-    if (err)
-        return err;
-    code = set_up(index, path);
-    if (code == SQLITE_OK)
-        code = read_self(index);
-    if (code == SQLITE_DONE)
-        code = make_self(index);
-    if (code == SQLITE_OK)
-        code = count_all(index);
-    return code == SQLITE_OK ? ERR_OK : explain(code, path, why);
-}
-
-static bool init_lock(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t attributes;
-    if (pthread_mutexattr_init(&attributes))
-        return false;
-    bool done =
-        !pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE) && !pthread_mutex_init(lock, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return done;
+    const struct database_options options = {
+        .path = path,
+        .application = APPLICATION_ID,
+        .migrations = migrations,
+        .version = SCHEMA_VERSION,
+        /* FULL: what others were told of must not be forgotten in a power cut, as its version would be given again. */
+        .pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;"
+                   "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304;",
+        .program = "peer",
+        .elsewhere = "another --dir",
+        .if_damaged = "move it away, and the folder is synced as if it were new: nothing in it is lost, but what was "
+                      "deleted elsewhere meanwhile may come back"};
+    enum err err = database_open(&options, &index->db, why);
+    if (!err) {
+        int code = database_prepare(index->db, index_statements, SQL_INDEX_END, index->statements);
+        if (code == SQLITE_OK)
+            code = read_self(index);
+        if (code == SQLITE_DONE)
+            code = make_self(index);
+        if (code == SQLITE_OK)
+            code = count_all(index);
+        if (code != SQLITE_OK)
+            err = database_explain(&options, code, why);
+    }
+    if (err == ERR_NOSPACE)
+        why_set(why, err, "%s cannot be written: no space left; free some", path);
+    return err;
 }
 
 enum err index_open(const char *path, struct sync_index **ret, struct why *why)
 {
     *ret = NULL;
     struct sync_index *index = calloc(1, sizeof *index);
-    if (!index || !init_lock(&index->lock)) {
+    if (!index || !database_lock_init(&index->lock)) {
         free(index);
         return why_set(why, ERR_NOMEM, "out of memory");
     }

@@ -1,5 +1,5 @@
 #include "../../common/database.h"
-#include "test.h"
+#include "folder.h"
 
 static sqlite3 *open_memory(void)
 {
@@ -106,6 +106,71 @@ static void somebody_elses_database_is_told_apart(void **state)
     (void)sqlite3_close(db);
 }
 
+static enum err open_file(char *ret_said, size_t capacity)
+{
+    static const char *const migrations[] = {
+        "CREATE TABLE one (a); PRAGMA application_id = 7; PRAGMA user_version = 1;",
+    };
+    const struct database_options options = {.path = in_folder("file.db"),
+                                             .application = 7,
+                                             .migrations = migrations,
+                                             .version = 1,
+                                             .pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+                                             .program = "peer",
+                                             .elsewhere = "another folder",
+                                             .if_damaged = "move it away"};
+    sqlite3 *db = NULL;
+    struct why why = {""};
+    enum err err = database_open(&options, &db, &why);
+    int64_t synchronous = 0, rows = -1;
+
+    if (err == ERR_OK) {
+        assert_int_equal(database_number(db, "PRAGMA synchronous", &synchronous), SQLITE_OK);
+        assert_int_equal(database_number(db, "SELECT count(*) FROM one", &rows), SQLITE_OK);
+        assert_true(synchronous == 2 && rows == 0);
+    }
+    (void)sqlite3_close(db);
+    (void)snprintf(ret_said, capacity, "%s", why.text);
+    return err;
+}
+
+static void change_file(const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(in_folder("file.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(db);
+}
+
+static void a_database_that_cannot_be_used_is_refused_with_what_to_do(void **state)
+{
+    char said[4096], expected[4096];
+
+    (void)state;
+    assert_int_equal(open_file(said, sizeof said), ERR_OK); /* made */
+    assert_int_equal(open_file(said, sizeof said), ERR_OK);
+    change_file("PRAGMA user_version = 9");
+    assert_int_equal(open_file(said, sizeof said), ERR_TOO_NEW);
+    (void)snprintf(expected, sizeof expected,
+                   "%s was written by a newer peer (schema 9, this one knows 1); use that, or another folder",
+                   in_folder("file.db"));
+    assert_string_equal(said, expected);
+    change_file("PRAGMA user_version = 1; PRAGMA application_id = 8");
+    assert_int_equal(open_file(said, sizeof said), ERR_CORRUPT);
+    (void)snprintf(expected, sizeof expected, "%s is damaged; move it away", in_folder("file.db"));
+    assert_string_equal(said, expected);
+    change_file("PRAGMA application_id = 7");
+    assert_int_equal(open_file(said, sizeof said), ERR_OK);
+    make_text("file.db", "this is no database, but it is long enough that somebody might take it for one");
+    assert_int_equal(open_file(said, sizeof said), ERR_CORRUPT);
+    assert_string_equal(said, expected);
+    assert_int_equal(unlink(in_folder("file.db")), 0);
+    make_folder("file.db");
+    assert_int_equal(open_file(said, sizeof said), ERR_DENIED);
+    assert_non_null(strstr(said, "cannot use the database "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +178,8 @@ int main(void)
         cmocka_unit_test(the_first_error_is_the_one_that_counts),
         cmocka_unit_test(a_migration_that_fails_changes_nothing),
         cmocka_unit_test(somebody_elses_database_is_told_apart),
+        cmocka_unit_test_setup_teardown(a_database_that_cannot_be_used_is_refused_with_what_to_do, folder_set_up,
+                                        folder_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
