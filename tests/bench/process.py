@@ -31,25 +31,45 @@ def environment(extra=None):
     return {**kept, **(extra or {})}
 
 
+def _family(pid):
+    """A live process and those that it started, from whichever of its threads."""
+    found = [pid]
+    for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            for child in children.read_text(encoding="utf-8").split():
+                found += _family(int(child))
+        except OSError:
+            pass
+    return found
+
+
+def _read(pid, name):
+    """A file of the process; empty where it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _memory_bytes(pid, name):
+    found = re.search(rf"^{name}:\s+(\d+) kB", _read(pid, "status"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
 def memory_peak_bytes(pid):
     """The most that a live process had resident; 0 where it is gone.  (rusage would count us, before the exec.)"""
-    try:
-        text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    return _memory_bytes(pid, "VmHWM")
+
+
+def memory_now_bytes(pid):
+    """What a live process and its children have resident."""
+    return sum(_memory_bytes(one, "VmRSS") for one in _family(pid))
 
 
 def cpu_s_so_far(pid):
     """Processor seconds of a live process, of its children, and of those it has waited for."""
-    try:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    except OSError:
-        return 0.0
-    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_s_so_far(child) for child in children)
+    fields = [_read(one, "stat").rpartition(")")[2].split() for one in _family(pid)]
+    return sum(int(ticks) for one in fields for ticks in one[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 class Usage:

@@ -2,15 +2,13 @@
 
 import filecmp
 import os
-import pathlib
-import re
 import statistics
 import subprocess
 import time
 
 import network
 import report
-from process import Failed, Process, environment, stop_all
+from process import Failed, Process, cpu_s_so_far, environment, memory_now_bytes, stop_all
 
 HOSTS = 3
 TIMEOUT_S = 180
@@ -46,44 +44,15 @@ class Kind:
 
     def memory_bytes(self):
         """What the one with most has resident, its children included."""
-        return max(sum(map(resident_bytes, family(process.pid))) for process in self.processes)
+        return max(memory_now_bytes(process.pid) for process in self.processes)
 
     def cpu_s(self):
-        return sum(cpu_s(pid) for process in self.processes for pid in family(process.pid))
+        return sum(cpu_s_so_far(process.pid) for process in self.processes)
 
     def check(self):
         for process in self.processes:
             if process.ended():
                 raise Failed(process.explain("ended"))
-
-
-def family(pid):
-    """A process and those that it started, from whichever of its threads."""
-    found = [pid]
-    for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            for child in children.read_text(encoding="utf-8").split():
-                found += family(int(child))
-        except OSError:
-            pass
-    return found
-
-
-def resident_bytes(pid):
-    try:
-        text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    found = re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
-
-
-def cpu_s(pid):
-    try:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 class Enxame(Kind):
