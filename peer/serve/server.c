@@ -242,6 +242,15 @@ void server_stop(struct server *server)
     free(server);
 }
 
+bool server_parsed(struct http_request *request, enum err err, const struct why *why)
+{
+    if (err == ERR_NOMEM)
+        http_reply_problem(request, 500, "internal", "%s", err_name(err));
+    else if (err != ERR_OK)
+        http_reply_problem(request, 400, "invalid-body", "%s", why->text);
+    return err == ERR_OK;
+}
+
 struct part_file *server_part(struct server *server, const struct content *content)
 {
     struct part_file *part = NULL;

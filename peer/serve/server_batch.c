@@ -140,13 +140,9 @@ void server_batch(void *context, struct http_request *request)
     enum err err = contents_request_parse(body, length, &batch->contents, &why);
     if (!err)
         batch->files = calloc(batch->contents.count, sizeof *batch->files);
-    if (!err && !batch->files) {
+    if (!err && !batch->files)
         err = ERR_NOMEM;
-        (void)why_set(&why, err, "%s", err_name(err));
-    }
-    if (err || !batch->files) {
-        http_reply_problem(request, err == ERR_NOMEM ? 500 : 400, err == ERR_NOMEM ? "internal" : "invalid-body", "%s",
-                           why.text);
+    if (!server_parsed(request, err, &why)) {
         batch_free(batch);
         return;
     }

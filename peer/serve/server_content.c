@@ -278,10 +278,8 @@ void server_any(void *context, struct http_request *request)
 
     if (!read_root(request, content.root))
         return;
-    if (any_request_parse(body, length, &any, &why) != ERR_OK) {
-        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+    if (!server_parsed(request, any_request_parse(body, length, &any, &why), &why))
         return;
-    }
     content.size = any.size;
     length = any.count < any.size / any.chunk_size ? any.count * any.chunk_size : any.size;
     if (uploads_enter(server->uploads, request, length, &upload))

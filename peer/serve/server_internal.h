@@ -33,6 +33,9 @@ struct server {
 /* An unfinished download of this content, held; NULL: none. */
 struct part_file *server_part(struct server *server, const struct content *content);
 
+/* Whether a body was the message that is expected, by what its parser says; otherwise the refusal has been replied. */
+bool server_parsed(struct http_request *request, enum err err, const struct why *why);
+
 http_handler server_files, server_data, server_layer, server_have, server_any, server_batch;
 http_handler server_hello, server_bye, server_peers, server_holders;
 

@@ -34,10 +34,8 @@ void server_hello(void *context, struct http_request *request)
     struct why why = {""};
     size_t length;
     const char *body = http_request_body(request, &length);
-    if (hello_message_parse(body, length, &message, &why)) {
-        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+    if (!server_parsed(request, hello_message_parse(body, length, &message, &why), &why))
         return;
-    }
     if (memcmp(message.network, neighbours_network(neighbours), HASH_SIZE) != 0) {
         http_reply_problem(request, 403, GREETING_OTHER_NETWORK, "this peer belongs to another network (--network)");
         return;
@@ -58,10 +56,8 @@ void server_bye(void *context, struct http_request *request)
     struct why why = {""};
     size_t length;
     const char *body = http_request_body(request, &length);
-    if (bye_message_parse(body, length, &message, &why)) {
-        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+    if (!server_parsed(request, bye_message_parse(body, length, &message, &why), &why))
         return;
-    }
     neighbours_bye(server->options.neighbours, message.id, http_request_source(request));
     http_reply_empty(request, 204);
 }
@@ -127,10 +123,8 @@ void server_holders(void *context, struct http_request *request)
     char *text = NULL;
     const char *body = http_request_body(request, &length);
     enum err err = contents_request_parse(body, length, &contents, &why);
-    if (err) {
-        http_reply_problem(request, 400, "invalid-body", "%s", why.text);
+    if (!server_parsed(request, err, &why))
         return;
-    }
     answer.items = calloc(contents.count, sizeof *answer.items);
     for (size_t i = 0; answer.items && !err && i < contents.count; i++)
         err = add_held(server, &contents.items[i], &answer);
