@@ -19,7 +19,7 @@ space := $(empty) $(empty)
 set := $(subst $(space),-,$(strip $(subst $(comma), ,$(SANITIZE))))
 out := $(BUILD)$(if $(set),/$(set))
 
-packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit
+packages := libmicrohttpd libcurl jansson sqlite3 gnutls libedit libpq
 
 # Hashes several blocks at once, on processors that it knows: 1 or 0, by default whether it is there.
 IPSEC_MB ?= $(shell printf '\043include <intel-ipsec-mb.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo 1 || echo 0)
@@ -49,6 +49,7 @@ all_cflags := -std=c17 -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' -iquote com
 	$(warnings) $(hardening) -pthread $(shell pkg-config --cflags $(packages)) $(CFLAGS)
 all_ldflags := -pie -pthread -Wl,-z,relro,-z,now $(sanitize_link) $(LDFLAGS)
 libs_common := $(shell pkg-config --libs libmicrohttpd libcurl jansson sqlite3 gnutls) $(libs_ipsec_mb)
+libs_tracker := $(shell pkg-config --libs libpq)
 libs_peer := $(shell pkg-config --libs libedit) -lm
 
 ifeq ($(V),0)
@@ -100,7 +101,7 @@ $(out)/obj/%.o: %.c $(out)/flags
 	$(call quiet,CC,$@)$(CC) $(all_cflags) $(includes) -MMD -MP -c $< -o $@
 
 $(out)/tracker: $(tracker_objects) $(common_objects)
-	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) -o $@
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_tracker) -o $@
 
 $(out)/peer: $(peer_objects) $(common_objects)
 	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ $(libs_common) $(libs_peer) -o $@
@@ -113,7 +114,7 @@ $(out)/libtestable.a: $(testable_objects)
 
 $(out)/unit/%: $(out)/obj/tests/unit/%.o $(out)/libtestable.a
 	@mkdir -p $(@D)
-	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_peer) -o $@
+	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_tracker) $(libs_peer) -o $@
 
 unit: $(unit_programs)
 
@@ -130,7 +131,7 @@ fuzz-programs: $(fuzz_programs)
 $(out)/fuzz/%: $(out)/obj/tests/fuzz/%.o $(out)/libtestable.a
 	@mkdir -p $(@D)
 	$(call quiet,LINK,$@)$(CC) -pie -pthread -fsanitize=fuzzer,address,undefined $^ $(libs_common) \
-		$(libs_peer) -o $@
+		$(libs_tracker) $(libs_peer) -o $@
 
 headers := $(wildcard common/*.h $(rooms:%=%*.h))
 hdr-check: $(patsubst %,$(out)/hdr/%.ok,$(headers))

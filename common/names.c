@@ -4,6 +4,7 @@
 #include "limits.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The length of the valid UTF-8 character at `text` (RFC 3629), and its code point; 0 where there is none. */
@@ -148,6 +149,36 @@ static uint32_t take_folded(const char **text)
     size_t size = decode(*text, strnlen(*text, 4), &point);
     *text += size > 0 ? size : 1;
     return size > 0 ? fold_character(point) : 0x110000u + byte;
+}
+
+static size_t encode(uint32_t point, char *ret_text)
+{
+    if (point < 0x80) {
+        ret_text[0] = (char)point;
+        return 1;
+    }
+    size_t size = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    static const unsigned char leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    for (size_t i = size - 1; i > 0; i--, point >>= 6)
+        ret_text[i] = (char)(0x80 | (point & 0x3F));
+    ret_text[0] = (char)(leads[size] | point);
+    return size;
+}
+
+char *names_fold(const char *text)
+{
+    size_t used = 0;
+    char *folded = malloc(4 * strlen(text) + 1); /* whatever a byte becomes */
+    while (folded && *text != '\0') {
+        uint32_t point = take_folded(&text);
+        if (point < 0x110000u)
+            used += encode(point, folded + used);
+        else
+            folded[used++] = (char)(point - 0x110000u);
+    }
+    if (folded)
+        folded[used] = '\0';
+    return folded;
 }
 
 /* Only the last '*' is ever tried again: what an earlier one took cannot help a later one. */

@@ -38,4 +38,7 @@ const char *names_base(const char *name);
  */
 bool names_match(const char *pattern, const char *name);
 
+/* A copy of `text`, folded character by character as names_match() does; the caller frees it.  NULL: out of memory. */
+char *names_fold(const char *text);
+
 #endif

@@ -45,12 +45,13 @@ static void format_file_size(const char *file, char ret_text[static UNITS_TEXT_S
 static int backup(const struct options *options)
 {
     struct why why = {""};
-    char size[UNITS_TEXT_SIZE];
+    char size[UNITS_TEXT_SIZE], name[STORE_NAME_SIZE];
+    store_describe(options->db, name, sizeof name);
     catch_signals();
     if (store_backup(options->db, options->operands[0], go_on, &why) != ERR_OK)
         return fail(&why);
     format_file_size(options->operands[0], size);
-    printf("%s: a copy of %s, %s\n", options->operands[0], options->db, size);
+    printf("%s: a copy of %s, %s\n", options->operands[0], name, size);
     return EXIT_SUCCESS;
 }
 
@@ -58,9 +59,11 @@ static int check(const struct options *options)
 {
     struct why why = {""};
     struct store_report report;
+    char name[STORE_NAME_SIZE];
+    store_describe(options->db, name, sizeof name);
     if (store_check(options->db, &report, &why) != ERR_OK)
         return fail(&why);
-    printf("database  %s, schema version %" PRId64 "\n", options->db, report.schema);
+    printf("database  %s, schema version %" PRId64 "\n", name, report.schema);
     printf("peers     %" PRIu64 "\n", report.counts.peers);
     printf("contents  %" PRIu64 "\n", report.counts.contents);
     printf("names     %" PRIu64 "\n", report.counts.names);
@@ -73,7 +76,7 @@ static int check(const struct options *options)
     }
     fprintf(stderr,
             "tracker: the database %s is damaged: go back to a backup, or start with a new one; peers register again\n",
-            options->db);
+            name);
     return EXIT_FAILURE;
 }
 

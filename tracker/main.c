@@ -88,9 +88,11 @@ static int serve(const struct options *options, struct tracker *tracker, const s
         struct address address;
         char text[ADDRESS_TEXT_SIZE];
         struct lan *lan = NULL;
+        char name[STORE_NAME_SIZE];
+        store_describe(options->db, name, sizeof name);
         http_server_address(server, &address);
         address_format(&address, text);
-        printf("tracker listening on %s (database %s)\n", text, options->db);
+        printf("tracker listening on %s (database %s)\n", text, name);
         fflush(stdout);
         if (!options->no_discover)
             lan = announce(options, tracker, &address);

@@ -52,7 +52,8 @@ static const char help[] =
     "Knows which peer holds which files, and tells those who ask.\n"
     "\n"
     "  --listen HOST:PORT      where to serve, port 0 for any free one (default [::]:5000, IPv4 too)\n"
-    "  --db FILE               the database (default tracker.db in the current folder)\n"
+    "  --db FILE|URI           the database: a file (default tracker.db in the current folder), or one of PostgreSQL,\n"
+    "                          postgresql://USER@HOST[,HOST...]/DATABASE, which several trackers may share\n"
     "  --heartbeat SECONDS     how often peers are asked to report (default 10)\n"
     "  --expire SECONDS        silence after which a peer is forgotten (default three heartbeats)\n"
     "  --allow-host NAME       a host name by which browsers may call this tracker; may be repeated\n"
@@ -101,10 +102,8 @@ static enum options_result set_option(int option, const char *value, struct opti
             return wrong("--listen \"%s\": %s", value, why.text);
         return OPTIONS_RUN;
     case OPTION_DB:
-        if (strncmp(value, "postgresql:", 11) == 0 || strncmp(value, "postgres:", 9) == 0)
-            return wrong("--db: this build has no PostgreSQL store yet; give a file");
         if (!*value)
-            return wrong("--db \"\": must be the path of a file");
+            return wrong("--db \"\": must be the path of a file or the URI of a PostgreSQL database");
         ret->db = value;
         return OPTIONS_RUN;
     case OPTION_HEARTBEAT:

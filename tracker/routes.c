@@ -65,6 +65,12 @@ bool routes_store_ok(struct tracker *tracker, struct http_request *request, enum
     } else if (err == ERR_BUSY || err == ERR_CANCELLED) {
         http_reply_header(request, "Retry-After", "1");
         http_reply_problem(request, 503, "busy", "the tracker has too much to do or is stopping; try again");
+    } else if (err == ERR_UNREACHABLE || err == ERR_TIMEOUT) {
+        /* The store says in the log when that begins and ends. */
+        metrics_store_error(tracker->metrics);
+        http_reply_header(request, "Retry-After", "1");
+        http_reply_problem(request, 503, "store-unreachable",
+                           "the tracker's database did not answer; what was asked for may have been done: try again");
     } else {
         metrics_store_error(tracker->metrics);
         log_error("the store failed: %s", err_name(err));

@@ -53,7 +53,6 @@ def refused(tmp_path, db, *words):
         (["--heartbeat", "5", "--expire", "5"], "--expire"),
         (["--expire", "-1"], "--expire"),
         (["--log-format", "xml"], "--log-format"),
-        (["--db", "postgresql://host/x"], "PostgreSQL"),
         (["--db", ""], "--db"),
         (["--nonsense"], "nonsense"),
         (["--max-connections", "0"], "--max-connections"),

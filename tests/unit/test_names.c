@@ -3,6 +3,7 @@
 #include "limits.h"
 #include "names.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void assert_good(const char *name)
@@ -243,6 +244,26 @@ static void a_pathological_glob_ends(void **state)
     assert_true(names_match(pattern, name));
 }
 
+static void a_folded_text_is_equal_where_case_alone_differs(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"", ""},
+        {"A/b.TXT", "a/b.txt"},
+        {"\xc3\x89t\xc3\xa9", "\xc3\xa9t\xc3\xa9"}, /* an accent, both ways */
+        {"\xd0\xaf", "\xd1\x8f"},
+        {"\xc8\xba", "\xe2\xb1\xa5"}, /* one byte longer */
+        {"\xf0\x9f\x90\x9d", "\xf0\x9f\x90\x9d"},
+        {"\xff\xc3", "\xff\xc3"}, /* not UTF-8: as it is */
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char *folded = names_fold(pairs[i][0]);
+        assert_non_null(folded);
+        assert_string_equal(folded, pairs[i][1]);
+        free(folded);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +278,7 @@ int main(void)
         cmocka_unit_test(words_are_found_anywhere_and_short_ones_at_the_start),
         cmocka_unit_test(globs_match_the_whole_name),
         cmocka_unit_test(case_is_folded_beyond_ascii),
+        cmocka_unit_test(a_folded_text_is_equal_where_case_alone_differs),
         cmocka_unit_test(a_pathological_glob_ends),
     };
     return cmocka_run_group_tests_name("names", tests, NULL, NULL);

@@ -1,10 +1,26 @@
 /* Which store a location names, and the way to its functions. */
 #include "store_kind.h"
 
+#include <stdio.h>
+#include <string.h>
+
+static const struct store_kind *kind_of(const char *location)
+{
+    return store_postgres_is_location(location) ? &store_postgres_kind : &store_sqlite_kind;
+}
+
+void store_describe(const char *location, char *ret, size_t capacity)
+{
+    if (store_postgres_is_location(location))
+        store_postgres_describe(location, ret, capacity);
+    else
+        snprintf(ret, capacity, "%s", location);
+}
+
 enum err store_open(const struct store_options *options, struct store **ret, struct why *why)
 {
     *ret = NULL;
-    return store_sqlite_kind.open(options, ret, why);
+    return kind_of(options->location)->open(options, ret, why);
 }
 
 uint64_t store_clock(const struct store *store)
@@ -67,10 +83,10 @@ enum err store_ping(struct store *store, struct why *why)
 
 enum err store_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why)
 {
-    return store_sqlite_kind.backup(location, file, go_on, why);
+    return kind_of(location)->backup(location, file, go_on, why);
 }
 
 enum err store_check(const char *location, struct store_report *ret, struct why *why)
 {
-    return store_sqlite_kind.check(location, ret, why);
+    return kind_of(location)->check(location, ret, why);
 }

@@ -6,9 +6,11 @@
  * may come from any thread, and see what was committed.
  *
  * Time: a peer lapses `expire_ms` after it was last heard of.  A lapsed peer, and what only it held, is in no answer,
- * whether or not a sweep has removed it yet.  The store's clock is monotonic, starts anew at each start of the tracker
- * (every registration then has one full expiry before it), and stands still while nothing can be written: a full disk,
- * which refuses the heartbeats, must not empty the lists.
+ * whether or not a sweep has removed it yet.  A file's clock is monotonic, that of a database server is its own; both start
+ * anew at each start of the tracker and of the server (every registration then has one full expiry before it), and stand
+ * still while nothing can be written: a full disk, which refuses the heartbeats, must not empty the lists.
+ *
+ * Several trackers may have one database server's database open, and act as one.
  */
 #ifndef ENXAME_STORE_H
 #define ENXAME_STORE_H
@@ -24,15 +26,22 @@
 struct store;
 
 struct store_options {
-    const char *location; /* a file's path */
+    const char *location; /* a file's path, or the URI of a PostgreSQL database (postgresql://...) */
     uint64_t expire_ms;
     unsigned readers; /* reads that may run at the same time; more wait */
 };
 
 /*
+ * What may be shown of a location, as its URI may bear a password: the path of a file, else user, hosts and database.  Cut
+ * where there is no room.
+ */
+#define STORE_NAME_SIZE 256u
+void store_describe(const char *location, char *ret, size_t capacity);
+
+/*
  * Opens the store, or makes it, and brings an older schema up to date.  On an error `why` has a sentence for the user:
  * ERR_LOCKED (another tracker has it), ERR_CORRUPT, ERR_READ_ONLY, ERR_TOO_NEW, ERR_INVALID (somebody else's database),
- * ERR_NOT_FOUND (no such folder) and others.
+ * ERR_NOT_FOUND (no such folder), ERR_UNREACHABLE (the database's host) and others.
  */
 enum err store_open(const struct store_options *options, struct store **ret, struct why *why);
 /*
@@ -65,7 +74,8 @@ struct store_write {
     /*
      * ERR_OK: done and durable.  ERR_NOT_FOUND: `id` is unknown or has lapsed.  ERR_CONFLICT: a live registration of
      * another instance at another address.  ERR_TOO_LARGE: over PEER_FILES_MAX.  ERR_NOSPACE, ERR_BUSY and others:
-     * nothing of this write was kept.
+     * nothing of this write was kept; but after ERR_UNREACHABLE and ERR_TIMEOUT it may have been, as the answer was lost.
+     * To repeat it does no harm.
      */
     enum err err;
     uint64_t files_held; /* how many the peer has now */
@@ -73,7 +83,7 @@ struct store_write {
     bool more;           /* STORE_SWEEP: there is more to remove */
 };
 
-/* All in one transaction; each succeeds or fails alone.  `why` tells of trouble with the store itself. */
+/* In one transaction or a few; each succeeds or fails alone.  `why` tells of trouble with the store itself. */
 enum err store_apply(struct store *store, struct store_write *const *writes, size_t count, struct why *why);
 
 /* ---- reads: each fills a struct that the caller frees, also after an error ---- */

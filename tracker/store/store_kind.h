@@ -33,5 +33,10 @@ struct store {
 };
 
 extern const struct store_kind store_sqlite_kind;
+extern const struct store_kind store_postgres_kind;
+
+/* Whether it is the URI of a PostgreSQL database; what may be shown of one (see store_describe()). */
+bool store_postgres_is_location(const char *location);
+void store_postgres_describe(const char *location, char *ret, size_t capacity);
 
 #endif
