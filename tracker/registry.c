@@ -21,6 +21,7 @@ struct registry {
     bool busy;
     bool more;
     bool stopping;
+    uint64_t started_ms, pause_ms; /* the last sweep was handed over; as long as it took */
 };
 
 static void sweep_finished(struct writer_job *job)
@@ -34,6 +35,7 @@ static void sweep_finished(struct writer_job *job)
     pthread_mutex_lock(&registry->lock);
     registry->more = write->err == ERR_OK && write->more;
     registry->busy = false;
+    registry->pause_ms = timing_now_ms() - registry->started_ms;
     pthread_cond_signal(&registry->wake);
     pthread_mutex_unlock(&registry->lock);
 }
@@ -47,12 +49,13 @@ static void *run(void *context)
             pthread_cond_wait(&registry->wake, &registry->lock);
             continue;
         }
-        if (!registry->more)
-            timing_wait(&registry->wake, &registry->lock, SWEEP_EVERY_MS);
+        /* Where much is left, sweeps have half of the writer's time. */
+        timing_wait(&registry->wake, &registry->lock, registry->more ? registry->pause_ms : SWEEP_EVERY_MS);
         if (registry->stopping)
             break;
         registry->sweep = (struct writer_job){.write = {.op = STORE_SWEEP}, .finish = sweep_finished};
         registry->more = false;
+        registry->started_ms = timing_now_ms();
         registry->busy = writer_submit(registry->writer, &registry->sweep) == ERR_OK;
     }
     pthread_mutex_unlock(&registry->lock);

@@ -1,6 +1,6 @@
 /*
  * Lets silent peers lapse: a thread that hands the writer one bounded sweep after the other, with other writes in
- * between, twice a second or at once where more is left.
+ * between, twice a second, or after a pause as long as the last one where more is left.
  */
 #ifndef ENXAME_REGISTRY_H
 #define ENXAME_REGISTRY_H

@@ -11,8 +11,8 @@
 /* A sweep looks at its time after so many peers or holdings, which take a millisecond or two. */
 #define PEERS_AT_ONCE 128
 #define HOLDINGS_AT_ONCE 32
-/* After this time a sweep ends; its commit takes as long again. */
-#define SWEEP_US 8000u
+/* After this time a sweep ends; its commit, which writes the pages, takes several times as long. */
+#define SWEEP_US 3000u
 
 enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer)
 {
