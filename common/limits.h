@@ -128,6 +128,11 @@
 /* Writes in one transaction. */
 #define WRITE_BATCH_MAX 256u
 
+/* Holders of one content that a read looks at one by one; of more it takes a sample. */
+#define HOLDERS_EXACT_MAX 1000u
+/* Processor time of one page: a search that takes longer goes on with the next one. */
+#define READ_CPU_US 50000u
+
 /* ---- neighbours ---- */
 
 /* Other peers that one knows at a time: a lab or a department; some hundred bytes each. */

@@ -1,20 +1,25 @@
 #include "timing.h"
 
-static uint64_t now(uint64_t per_second)
+static uint64_t now(clockid_t clock, uint64_t per_second)
 {
     struct timespec time;
-    clock_gettime(CLOCK_BOOTTIME, &time);
+    clock_gettime(clock, &time);
     return (uint64_t)time.tv_sec * per_second + (uint64_t)time.tv_nsec / (1000000000u / per_second);
 }
 
 uint64_t timing_now_ms(void)
 {
-    return now(1000);
+    return now(CLOCK_BOOTTIME, 1000);
 }
 
 uint64_t timing_now_us(void)
 {
-    return now(1000000);
+    return now(CLOCK_BOOTTIME, 1000000);
+}
+
+uint64_t timing_thread_us(void)
+{
+    return now(CLOCK_THREAD_CPUTIME_ID, 1000000);
 }
 
 bool timing_condition_init(pthread_cond_t *condition)

@@ -10,6 +10,8 @@
 /* Monotonic, and counting while the machine sleeps (CLOCK_BOOTTIME): a suspended laptop's peers must lapse. */
 uint64_t timing_now_ms(void);
 uint64_t timing_now_us(void);
+/* Processor time that this thread has used. */
+uint64_t timing_thread_us(void);
 
 /* Initialises a condition variable for timing_wait(). */
 bool timing_condition_init(pthread_cond_t *condition);

@@ -126,7 +126,8 @@ int main(int argc, char **argv)
     struct why why;
     int status = EXIT_FAILURE;
     struct tracker tracker = {.heartbeat_s = options.heartbeat_s, .expire_s = options.expire_s};
-    const struct store_options store_options = {options.db, 1000 * options.expire_s, HTTP_THREADS};
+    const struct store_options store_options = {
+        .location = options.db, .expire_ms = 1000 * options.expire_s, .readers = HTTP_THREADS};
     tracker.metrics = metrics_new(routes, routes_count);
     if (!tracker.metrics)
         fail("out of memory");

@@ -24,7 +24,7 @@ static int set_up(void **state)
     memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
     if (!mkdtemp(folder) || chdir(folder) != 0)
         return -1;
-    const struct store_options options = {"test.db", 60000, 1};
+    const struct store_options options = {.location = "test.db", .expire_ms = 60000, .readers = 1};
     finished = finished_ok = 0;
     metrics = metrics_new(NULL, 0);
     return store_open(&options, &store, NULL) == ERR_OK && writer_start(store, metrics, &writer) == ERR_OK ? 0 : -1;

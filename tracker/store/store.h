@@ -29,6 +29,7 @@ struct store_options {
     const char *location; /* a file's path, or the URI of a PostgreSQL database (postgresql://...) */
     uint64_t expire_ms;
     unsigned readers; /* reads that may run at the same time; more wait */
+    uint64_t read_us; /* processor time that one page may take; 0: READ_CPU_US */
 };
 
 /*
@@ -94,19 +95,24 @@ enum err store_apply(struct store *store, struct store_write *const *writes, siz
 /* `after` is the `next` of an earlier page, or NULL; ERR_INVALID where it is malformed. */
 enum err store_peers(struct store *store, const char *after, size_t limit, struct peer_list *ret);
 
-/* The rows whose name matches `pattern` (see names_match(); NULL or empty: all), oldest name first. */
+/*
+ * The rows whose name matches `pattern` (see names_match(); NULL or empty: all), oldest name first.  A page that took its
+ * time ends, perhaps without a row, and bears `next` all the same.  A row that is there all the time is in one page,
+ * whatever else changes between them.
+ */
 enum err store_search(struct store *store, const char *pattern, const char *after, size_t limit, struct file_list *ret);
 
 /*
  * Who holds the content: a random sample of at most `limit`.  `size` NULL: the size with the most holders.
- * ERR_NOT_FOUND where nobody holds it.
+ * ERR_NOT_FOUND where nobody holds it.  Up to HOLDERS_EXACT_MAX holders their number is exact and each one's chance the
+ * same; of more, it is the least that there were some seconds ago, and chances are nearly so.
  */
 enum err store_holders(struct store *store, const uint8_t root[static HASH_SIZE], const uint64_t *size, size_t limit,
                        struct content_holders *ret);
 
 /*
  * The same for many contents, in their order, without names and other sizes; contents that nobody holds are left out,
- * and so are the last ones where the answer would become too long.
+ * and so are the last ones where the answer would become too long or took its time.
  */
 enum err store_holders_of(struct store *store, const struct contents_request *contents, size_t limit,
                           struct holders_answer *ret);

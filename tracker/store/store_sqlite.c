@@ -313,6 +313,7 @@ static void close_store(struct store *base)
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_cond_destroy(&store->returned);
+    pthread_mutex_destroy(&store->swarms.lock);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -326,7 +327,9 @@ static enum err open_store(const struct store_options *options, struct store **r
     store->expire_ms = options->expire_ms;
     store->base.kind = &store_sqlite_kind;
     store->lock_fd = -1;
+    store->read_us = options->read_us ? options->read_us : READ_CPU_US;
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->swarms.lock, NULL);
     pthread_cond_init(&store->returned, NULL);
     enum err err = true_path(options->location, &path, why);
     if (err == ERR_OK)

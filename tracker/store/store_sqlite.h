@@ -53,11 +53,21 @@ enum statement {
     SQL_LIST_PEERS,
     SQL_LIST_NAMES,
     SQL_SEARCH_NAMES,
+    SQL_CONTENT_OF_KEY,
+    SQL_NAME_KEYS,
+    SQL_OLDEST_NAME_KEYS,
+    SQL_COUNT_NAME,
     SQL_COUNT_HOLDERS,
+    SQL_COUNT_PEERS_OF_CONTENT,
+    SQL_COUNT_HOLDINGS_OF_NAME,
     SQL_SIZES_OF_ROOT,
     SQL_CONTENT_KEY,
     SQL_NAMES_OF_CONTENT,
+    SQL_HOLDERS_OF_NAME,
     SQL_HOLDERS_OF_CONTENT,
+    SQL_HOLDERS_ENDS,
+    SQL_HOLDERS_FROM,
+    SQL_LIVE_PEER,
     SQL_COUNT_PEERS,
     SQL_COUNTS,
     SQL_PING,
@@ -94,9 +104,30 @@ struct scan {
     int64_t due_ms;    /* nobody lapses before */
 };
 
+/* A content with more holders or names than a read looks at one by one. */
+#define SWARM_RUNS 16u
+struct swarm {
+    uint64_t holders;          /* at least; those count, too, that were not swept out yet */
+    int64_t names[SWARM_RUNS]; /* where to draw holders from; a name with many is there more often.  0: nobody */
+};
+
+/* Those that were asked for lately; the lock guards the slots. */
+#define SWARM_SLOTS 1024u
+struct swarm_slot {
+    int64_t content; /* 0: free */
+    uint64_t counted_ms;
+    struct swarm swarm;
+};
+struct swarms {
+    pthread_mutex_t lock;
+    struct swarm_slot slots[SWARM_SLOTS];
+};
+
 struct sqlite_store {
     struct store base;
     uint64_t expire_ms;
+    uint64_t read_us; /* processor time that one page may take */
+    struct swarms swarms;
     int lock_fd;
     struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
     struct lamport *clock;            /* NULL: none to keep */
@@ -120,7 +151,7 @@ static inline struct sqlite_store *store_sqlite_of(struct store *base)
     return (struct sqlite_store *)base;
 }
 
-/* ---- what store_kind.h asks for: store_sqlite_write.c, store_sqlite_read.c ---- */
+/* ---- what store_kind.h asks for: store_sqlite_write.c, _read.c, _search.c, _holders.c ---- */
 
 enum err store_sqlite_apply(struct store *base, struct store_write *const *writes, size_t count, struct why *why);
 enum err store_sqlite_peers(struct store *base, const char *after, size_t limit, struct peer_list *ret);
@@ -176,6 +207,30 @@ void store_sqlite_index_forget(struct sqlite_store *store);
 enum err store_sqlite_sweep(struct sqlite_store *store, struct store_write *write);
 /* Takes the peer's id away: it is in no list any more, and sweeps remove what it held. */
 enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer);
+
+/* ---- what reads share (store_sqlite_read.c) ---- */
+
+/* Room for one more item after `count` of them; room is for a power of two.  NULL: out of memory, `items` stays. */
+void *store_sqlite_grow(void *items, size_t count, size_t item_size);
+/* Bytes of `name` in JSON. */
+size_t store_sqlite_name_bytes(const char *name);
+/* An address in two columns. */
+void store_sqlite_address(struct query *query, int column, struct address *ret);
+/* Which holders a client is told of is no secret. */
+uint64_t store_sqlite_random(struct connection *reader);
+
+/*
+ * How many live peers hold the content: the exact number up to HOLDERS_EXACT_MAX, beyond it that of its swarm.
+ * `ret_one_name`: all hold it under the same name; false may also mean that nobody looked.  (store_sqlite_holders.c)
+ */
+enum err store_sqlite_count_holders(struct sqlite_store *store, struct connection *reader, int64_t lapsed,
+                                    int64_t content, bool *ret_one_name, uint64_t *ret);
+
+/* ---- large swarms (store_sqlite_swarm.c) ---- */
+
+/* What was found out some seconds ago at most; false where that has to be done anew. */
+bool store_sqlite_swarm_known(struct sqlite_store *store, int64_t content, struct swarm *ret);
+enum err store_sqlite_swarm(struct sqlite_store *store, struct connection *reader, int64_t content, struct swarm *ret);
 
 /* ---- time (store_sqlite.c) ---- */
 

@@ -10,7 +10,7 @@
  * names     each name of each content.
  * holdings  which peer holds a content under which name; the two B-trees lead both ways.
  * counts    one row: contents, names, and what registered peers hold; counting a million takes long.
- * search    trigrams of the names; its rows carry the keys of `names`.
+ * search    trigrams of the names without their places, which would double it; its rows carry the keys of `names`.
  * clock     one row: the Lamport clock.
  * tracker   one row: the random id by which peers on the LAN know this tracker.
  *
@@ -47,15 +47,17 @@ static const char schema_3[] =
     "CREATE TABLE counts (contents INTEGER NOT NULL, names INTEGER NOT NULL, holdings INTEGER NOT NULL) STRICT;"
     "INSERT INTO counts SELECT (SELECT count(*) FROM contents), (SELECT count(*) FROM names),"
     "  (SELECT ifnull(sum(files), 0) FROM peers WHERE id IS NOT NULL);"
+    "DROP TABLE search;"
+    "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram', content = '', columnsize = 0, detail = none);"
+    "INSERT INTO search (rowid, text) SELECT key, '" SEARCH_BEGIN "' || name || '" SEARCH_END "' FROM names;"
     "PRAGMA user_version = 3;";
 
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
 static const char *const migrations[] = {schema_1, schema_2, schema_3};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
-/* ?1: when the youngest of those that have lapsed were seen, ?2: key to go on after, ?3: what the index is asked */
+/* ?1: when the youngest of those that have lapsed were seen */
 #define LIVE_HOLDERS "holdings h JOIN seen s ON s.peer = h.peer AND s.ms > ?1"
-#define NAME_COLUMNS "SELECT n.key, n.name, n.content, c.root, c.size"
 #define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key)"
 
 static const char *const statements[SQL_STATEMENTS_END] = {
@@ -101,21 +103,34 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_END_READ] = "COMMIT",
     [SQL_LIST_PEERS] = "SELECT p.id, p.host, p.port, p.files, s.ms FROM peers p CROSS JOIN seen s ON s.peer = p.key"
                        " WHERE p.id > ?2 AND s.ms > ?1 ORDER BY p.id",
-    [SQL_LIST_NAMES] = NAME_COLUMNS " FROM names n JOIN contents c ON c.key = n.content"
-                                    " WHERE n.key > ?2 AND " NAME_IS_LIVE " ORDER BY n.key",
-    [SQL_SEARCH_NAMES] = NAME_COLUMNS " FROM search s CROSS JOIN names n ON n.key = s.rowid"
-                                      " JOIN contents c ON c.key = n.content"
-                                      " WHERE s.text MATCH ?3 AND s.rowid > ?2 AND " NAME_IS_LIVE " ORDER BY s.rowid",
-    [SQL_COUNT_HOLDERS] =
-        "SELECT count(DISTINCT h.peer) FROM names n JOIN " LIVE_HOLDERS " AND h.name = n.key WHERE n.content = ?2",
+    [SQL_LIST_NAMES] = "SELECT key, name, content FROM names WHERE key > ?1 ORDER BY key",
+    [SQL_SEARCH_NAMES] = "SELECT n.key, n.name, n.content FROM search CROSS JOIN names n ON n.key = search.rowid"
+                         " WHERE search MATCH ?2 AND search.rowid > ?1 ORDER BY search.rowid",
+    [SQL_CONTENT_OF_KEY] = "SELECT root, size FROM contents WHERE key = ?1",
+    [SQL_NAME_KEYS] = "SELECT key FROM names WHERE content = ?1 LIMIT ?2",
+    [SQL_OLDEST_NAME_KEYS] = "SELECT key FROM names WHERE content = ?1 ORDER BY key LIMIT ?2",
+    [SQL_COUNT_NAME] = "SELECT count(*) FROM (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = ?2 LIMIT ?3)",
+    [SQL_COUNT_HOLDERS] = "SELECT count(*) FROM (SELECT DISTINCT h.peer FROM names n JOIN " LIVE_HOLDERS
+                          " AND h.name = n.key WHERE n.content = ?2 LIMIT ?3)",
+    [SQL_COUNT_PEERS_OF_CONTENT] =
+        "SELECT count(DISTINCT peer) FROM (SELECT h.peer FROM names n JOIN holdings h ON h.name = n.key"
+        " WHERE n.content = ?1 LIMIT ?2)",
+    [SQL_COUNT_HOLDINGS_OF_NAME] = "SELECT count(*) FROM (SELECT 1 FROM holdings WHERE name = ?1 LIMIT ?2)",
     /* The oldest sizes: who floods a root with false ones comes after the true one. */
     [SQL_SIZES_OF_ROOT] = "SELECT key, size FROM contents WHERE root = ?1 ORDER BY key LIMIT ?2",
     [SQL_CONTENT_KEY] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",
     [SQL_NAMES_OF_CONTENT] =
         "SELECT n.name FROM names n WHERE n.content = ?2 AND " NAME_IS_LIVE " ORDER BY n.name LIMIT ?3",
+    [SQL_HOLDERS_OF_NAME] = "SELECT p.id, p.host, p.port, h.complete FROM " LIVE_HOLDERS
+                            " JOIN peers p ON p.key = h.peer WHERE h.name = ?2",
     [SQL_HOLDERS_OF_CONTENT] = "SELECT p.id, p.host, p.port, max(h.complete) FROM names n JOIN " LIVE_HOLDERS
                                " AND h.name = n.key JOIN peers p ON p.key = h.peer"
                                " WHERE n.content = ?2 GROUP BY h.peer",
+    [SQL_HOLDERS_ENDS] = "SELECT (SELECT min(peer) FROM holdings WHERE name = ?1),"
+                         " (SELECT max(peer) FROM holdings WHERE name = ?1)",
+    [SQL_HOLDERS_FROM] = "SELECT peer, complete FROM holdings WHERE name = ?1 AND peer >= ?2 ORDER BY peer LIMIT ?3",
+    [SQL_LIVE_PEER] = "SELECT p.id, p.host, p.port FROM seen s JOIN peers p ON p.key = s.peer"
+                      " WHERE s.peer = ?2 AND s.ms > ?1",
     [SQL_COUNT_PEERS] = "SELECT count(*) FROM seen WHERE ms > ?1",
     [SQL_COUNTS] = "SELECT contents, names, holdings FROM counts",
     [SQL_PING] = "SELECT 1 FROM tracker",

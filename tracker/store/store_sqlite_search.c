@@ -1,0 +1,137 @@
+/* Which names fit a pattern: pages in the order of the names' keys, each after a bounded amount of work. */
+#include "limits.h"
+#include "names.h"
+#include "store_pattern.h"
+#include "store_sqlite.h"
+#include "timing.h"
+#include "units.h"
+
+#include <inttypes.h>
+
+/* JSON around a file's name, at most. */
+#define FILE_BYTES 160u
+/* Names looked at and holders counted between two looks at the clock. */
+#define WORK_UNCHECKED 64u
+
+struct search {
+    struct sqlite_store *store;
+    struct connection *reader;
+    const char *pattern;    /* NULL: all names */
+    const char *expression; /* for the index; NULL: every name is looked at */
+    int64_t lapsed;
+    size_t limit, bytes;
+    int64_t last;      /* key up to which all was looked at */
+    uint64_t until_us; /* of this thread's processor time */
+    uint64_t work;     /* since the last look at the clock */
+    bool full;         /* the page ends here, whatever comes */
+};
+
+static void work(struct search *search, uint64_t amount)
+{
+    search->work += amount;
+    if (search->work < WORK_UNCHECKED)
+        return;
+    search->work = 0;
+    search->full |= timing_thread_us() >= search->until_us;
+}
+
+static enum err add_row(struct search *search, struct query *query, uint64_t holders, struct file_list *ret)
+{
+    struct content content;
+    struct query found = store_sqlite_query(search->reader, SQL_CONTENT_OF_KEY);
+    query_number(&found, 1, query_get_number(query, 2));
+    bool known = query_next(&found);
+    if (known) {
+        query_get_bytes(&found, 0, content.root, sizeof content.root);
+        content.size = (uint64_t)query_get_number(&found, 1);
+    }
+    enum err err = query_end(&found);
+    if (err == ERR_OK && known)
+        err = file_list_add(ret, query_get_text(query, 1), &content, true);
+    if (err == ERR_OK && known)
+        ret->items[ret->count - 1].holders = holders;
+    return err;
+}
+
+/* 0 where nobody holds it under this name. */
+static enum err count_holders(struct search *search, int64_t name, int64_t content, uint64_t *ret)
+{
+    bool one_name;
+    int64_t live = 0;
+    enum err err = store_sqlite_count_holders(search->store, search->reader, search->lapsed, content, &one_name, ret);
+    if (err != ERR_OK || one_name || !*ret)
+        return err;
+    struct query query = store_sqlite_query(search->reader, SQL_COUNT_NAME);
+    query_number(&query, 1, search->lapsed);
+    query_number(&query, 2, name);
+    query_number(&query, 3, 1);
+    err = query_take_key(&query, &live);
+    *ret = live ? *ret : 0;
+    return err;
+}
+
+/* The row goes into the page where it matches, is held by somebody, and has room. */
+static enum err look_at(struct search *search, struct query *query, struct file_list *ret)
+{
+    uint64_t holders = 0;
+    enum err err = ERR_OK;
+    int64_t key = query_get_number(query, 0);
+    const char *name = query_get_text(query, 1);
+    if (!search->pattern || names_match(search->pattern, name))
+        err = count_holders(search, key, query_get_number(query, 2), &holders);
+    if (err == ERR_OK && holders) {
+        search->bytes += FILE_BYTES + store_sqlite_name_bytes(name);
+        search->full = ret->count == search->limit || search->bytes > STORE_PAGE_BYTES;
+        if (search->full)
+            return ERR_OK;
+        err = add_row(search, query, holders, ret);
+    }
+    search->last = key;
+    work(search, 1 + (holders < HOLDERS_EXACT_MAX ? holders : HOLDERS_EXACT_MAX));
+    return err;
+}
+
+static enum err search_page(struct search *search, struct file_list *ret)
+{
+    enum err err = ERR_OK;
+    struct query query = store_sqlite_query(search->reader, search->expression ? SQL_SEARCH_NAMES : SQL_LIST_NAMES);
+    query_number(&query, 1, search->last);
+    if (search->expression)
+        query_text(&query, 2, search->expression);
+    while (err == ERR_OK && !search->full && query_next(&query))
+        err = look_at(search, &query, ret);
+    enum err ended = query_end(&query);
+    err = err != ERR_OK ? err : ended;
+    if (err == ERR_OK && search->full && asprintf(&ret->next, "%" PRId64, search->last) < 0) {
+        ret->next = NULL;
+        err = ERR_NOMEM;
+    }
+    return err;
+}
+
+enum err store_sqlite_search(struct store *base, const char *pattern, const char *after, size_t limit,
+                             struct file_list *ret)
+{
+    struct sqlite_store *store = store_sqlite_of(base);
+    char *expression = NULL;
+    uint64_t key = 0;
+    *ret = (struct file_list){0};
+    if (after && !units_parse_number(after, 0, INT64_MAX, &key))
+        return ERR_INVALID;
+    enum err err = store_pattern_compile(pattern, SEARCH_BEGIN, SEARCH_END, &expression);
+    if (err != ERR_OK)
+        return err;
+    struct search search = {.store = store, .expression = expression, .limit = limit, .last = (int64_t)key};
+    search.pattern = pattern && *pattern ? pattern : NULL;
+    search.reader = store_sqlite_borrow(store);
+    search.lapsed = store_sqlite_lapsed(store);
+    search.until_us = timing_thread_us() + store->read_us;
+    err = store_sqlite_run(search.reader, SQL_BEGIN_READ);
+    if (err == ERR_OK)
+        err = search_page(&search, ret);
+    if (!sqlite3_get_autocommit(search.reader->db))
+        store_sqlite_run(search.reader, SQL_END_READ);
+    store_sqlite_return(store, search.reader);
+    free(expression);
+    return err;
+}
