@@ -210,10 +210,6 @@ enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer);
 
 /* ---- what reads share (store_sqlite_read.c) ---- */
 
-/* Room for one more item after `count` of them; room is for a power of two.  NULL: out of memory, `items` stays. */
-void *store_sqlite_grow(void *items, size_t count, size_t item_size);
-/* Bytes of `name` in JSON. */
-size_t store_sqlite_name_bytes(const char *name);
 /* An address in two columns. */
 void store_sqlite_address(struct query *query, int column, struct address *ret);
 /* Which holders a client is told of is no secret. */

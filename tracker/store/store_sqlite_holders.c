@@ -4,15 +4,10 @@
  * (store_sqlite_swarm.c), and holders are drawn from runs that begin at random places among them.
  */
 #include "limits.h"
+#include "store_page.h"
 #include "store_sqlite.h"
 #include "timing.h"
 
-/* JSON around a holder and a content, at most. */
-#define PEER_BYTES 192u
-#define CONTENT_BYTES 160u
-/* Of the names of one content, so that its holders find room in the answer, too. */
-#define NAMES_BYTES (48u * 1024u)
-#define OTHER_SIZES_MAX 100u
 /* Names of a content that are looked at one by one. */
 #define NAMES_FEW 64u
 /* With SWARM_RUNS of them a sample is drawn from several times as many as an answer has. */
@@ -85,16 +80,6 @@ enum err store_sqlite_count_holders(struct sqlite_store *store, struct connectio
 
 /* ---- a few: all are looked at ---- */
 
-/* Room for one more holder in the sample; NULL: out of memory. */
-static struct peer_record *add_holder(struct content_holders *holders)
-{
-    struct peer_record *items = store_sqlite_grow(holders->holders, holders->holder_count, sizeof *items);
-    if (!items)
-        return NULL;
-    holders->holders = items;
-    return &items[holders->holder_count++];
-}
-
 static void get_holder(struct query *query, bool complete, struct peer_record *ret)
 {
     *ret = (struct peer_record){.complete = complete};
@@ -114,20 +99,19 @@ static enum err sample_few(const struct reading *reading, enum statement stateme
     query_number(&query, 2, key);
     enum err err = ERR_OK;
     while (err == ERR_OK && ret->holders_total <= HOLDERS_EXACT_MAX && query_next(&query)) {
-        struct peer_record *place;
+        struct peer_record holder;
+        uint64_t drawn = 0;
         ret->holders_total++;
-        if (ret->holder_count < reading->limit) {
-            place = add_holder(ret);
-        } else {
-            uint64_t drawn = store_sqlite_random(reading->reader) % ret->holders_total;
+        if (ret->holder_count == reading->limit) {
+            drawn = store_sqlite_random(reading->reader) % ret->holders_total;
             if (drawn >= reading->limit)
                 continue;
-            place = &ret->holders[drawn];
         }
-        if (place)
-            get_holder(&query, query_get_number(&query, 3) != 0, place);
+        get_holder(&query, query_get_number(&query, 3) != 0, &holder);
+        if (ret->holder_count < reading->limit)
+            err = store_page_add_holder(ret, &holder);
         else
-            err = ERR_NOMEM;
+            ret->holders[drawn] = holder;
     }
     enum err ended = query_end(&query);
     return err != ERR_OK ? err : ended;
@@ -205,11 +189,9 @@ static enum err draw(const struct reading *reading, struct candidate *items, siz
         query_number(&query, 1, reading->lapsed);
         query_number(&query, 2, candidate.peer);
         if (query_next(&query)) {
-            struct peer_record *place = add_holder(ret);
-            if (place)
-                get_holder(&query, candidate.complete, place);
-            else
-                err = ERR_NOMEM;
+            struct peer_record holder;
+            get_holder(&query, candidate.complete, &holder);
+            err = store_page_add_holder(ret, &holder);
         }
         enum err ended = query_end(&query);
         err = err != ERR_OK ? err : ended;
@@ -277,32 +259,16 @@ static enum err read_names(struct connection *reader, int64_t lapsed, int64_t co
     query_number(&query, 2, content);
     query_number(&query, 3, ITEMS_MAX);
     size_t bytes = 0;
+    bool added = true;
     enum err err = ERR_OK;
-    while (err == ERR_OK && query_next(&query)) {
-        const char *name = query_get_text(&query, 0);
-        bytes += store_sqlite_name_bytes(name) + 1;
-        if (bytes > NAMES_BYTES)
-            break;
-        char **names = store_sqlite_grow(ret->names, ret->name_count, sizeof *names);
-        if (names)
-            ret->names = names;
-        if (!names || !(names[ret->name_count] = strdup(name)))
-            err = ERR_NOMEM;
-        else
-            ret->name_count++;
-    }
+    while (err == ERR_OK && added && query_next(&query))
+        err = store_page_add_name(ret, query_get_text(&query, 0), &bytes, &added);
     enum err ended = query_end(&query);
     return err != ERR_OK ? err : ended;
 }
 
-struct size_row {
-    int64_t key;
-    uint64_t size;
-    uint64_t holders;
-};
-
 static enum err read_sizes(const struct reading *reading, const uint8_t root[static HASH_SIZE],
-                           struct size_row ret_rows[static ITEMS_MAX], size_t *ret_count)
+                           struct store_size ret_rows[static ITEMS_MAX], size_t *ret_count)
 {
     bool one_name;
     struct query query = store_sqlite_query(reading->reader, SQL_SIZES_OF_ROOT);
@@ -311,7 +277,7 @@ static enum err read_sizes(const struct reading *reading, const uint8_t root[sta
     enum err err = ERR_OK;
     *ret_count = 0;
     while (err == ERR_OK && query_next(&query)) {
-        struct size_row *row = &ret_rows[*ret_count];
+        struct store_size *row = &ret_rows[*ret_count];
         row->key = query_get_number(&query, 0);
         row->size = (uint64_t)query_get_number(&query, 1);
         err = store_sqlite_count_holders(reading->store, reading->reader, reading->lapsed, row->key, &one_name,
@@ -320,27 +286,6 @@ static enum err read_sizes(const struct reading *reading, const uint8_t root[sta
     }
     enum err ended = query_end(&query);
     return err != ERR_OK ? err : ended;
-}
-
-/* Puts the chosen size's key into `ret_key` (0: nobody holds it) and the others into ret->other_sizes. */
-static enum err choose_size(const struct size_row *rows, size_t count, const uint64_t *size,
-                            struct content_holders *ret, int64_t *ret_key)
-{
-    const struct size_row *chosen = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (size ? rows[i].size == *size : !chosen || rows[i].holders > chosen->holders)
-            chosen = &rows[i];
-    *ret_key = chosen ? chosen->key : 0;
-    if (!chosen)
-        return ERR_OK;
-    ret->content.size = chosen->size;
-    ret->other_sizes = calloc(count, sizeof *ret->other_sizes);
-    if (!ret->other_sizes)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < count && ret->other_size_count < OTHER_SIZES_MAX; i++)
-        if (&rows[i] != chosen)
-            ret->other_sizes[ret->other_size_count++] = rows[i].size;
-    return ERR_OK;
 }
 
 static enum err content_key(struct connection *reader, const struct content *content, int64_t *ret_key)
@@ -356,10 +301,10 @@ static enum err read_holders(const struct reading *reading, const uint64_t *size
 {
     int64_t key = 0;
     size_t count = 0;
-    struct size_row *rows = calloc(ITEMS_MAX, sizeof *rows);
+    struct store_size *rows = calloc(ITEMS_MAX, sizeof *rows);
     enum err err = rows ? read_sizes(reading, ret->content.root, rows, &count) : ERR_NOMEM;
     if (err == ERR_OK)
-        err = choose_size(rows, count, size, ret, &key);
+        err = store_page_choose_size(rows, count, size, ret, &key);
     free(rows);
     /* The right size may stand behind a thousand false ones. */
     if (err == ERR_OK && !key && size) {
@@ -417,7 +362,7 @@ static enum err read_many(const struct reading *reading, const struct contents_r
         enum err err = content_key(reading->reader, &one.content, &key);
         if (err == ERR_OK && key)
             err = sample_holders(reading, key, &one);
-        bytes += one.holder_count ? CONTENT_BYTES + one.holder_count * PEER_BYTES : 0;
+        bytes += one.holder_count ? STORE_CONTENT_BYTES + one.holder_count * STORE_PEER_BYTES : 0;
         if (err != ERR_OK || !one.holder_count || bytes > STORE_PAGE_BYTES)
             content_holders_free(&one);
         else

@@ -1,27 +1,10 @@
 /* The list of peers, the counts, and what all reads share. */
 #include "hex.h"
 #include "limits.h"
+#include "store_page.h"
 #include "store_sqlite.h"
 
-/* JSON around a peer, at most. */
-#define PEER_BYTES 192u
-
 /* ---- what reads share ---- */
-
-void *store_sqlite_grow(void *items, size_t count, size_t item_size)
-{
-    if (count && (count & (count - 1)))
-        return items;
-    return reallocarray(items, count ? 2 * count : 1, item_size);
-}
-
-size_t store_sqlite_name_bytes(const char *name)
-{
-    size_t bytes = 2;
-    for (; *name; name++)
-        bytes += *name == '"' || *name == '\\' ? 2 : 1;
-    return bytes;
-}
 
 void store_sqlite_address(struct query *query, int column, struct address *ret)
 {
@@ -42,34 +25,20 @@ uint64_t store_sqlite_random(struct connection *reader)
 
 /* ---- peers ---- */
 
-static enum err add_peer(struct peer_list *list, const struct peer_record *peer)
-{
-    struct peer_record *items = store_sqlite_grow(list->items, list->count, sizeof *items);
-    if (!items)
-        return ERR_NOMEM;
-    list->items = items;
-    items[list->count++] = *peer;
-    return ERR_OK;
-}
-
 static enum err read_peers(struct sqlite_store *store, struct query *query, size_t limit, struct peer_list *ret)
 {
     enum err err = ERR_OK;
     int64_t now = store_sqlite_now(store);
     while (err == ERR_OK && query_next(query)) {
-        if (ret->count == limit || (ret->count + 1) * PEER_BYTES > STORE_PAGE_BYTES) {
-            char next[HASH_HEX + 1];
-            hex_encode(ret->items[ret->count - 1].id, HASH_SIZE, next);
-            ret->next = strdup(next);
-            return ret->next ? ERR_OK : ERR_NOMEM;
-        }
+        if (store_page_is_full(ret, limit))
+            return store_page_end_peers(ret);
         struct peer_record peer = {0};
         query_get_bytes(query, 0, peer.id, sizeof peer.id);
         store_sqlite_address(query, 1, &peer.address);
         peer.files = (uint64_t)query_get_number(query, 3);
         int64_t seen = query_get_number(query, 4);
         peer.age_ms = now > seen ? (uint64_t)(now - seen) : 0;
-        err = add_peer(ret, &peer);
+        err = store_page_add_peer(ret, &peer);
     }
     return err;
 }

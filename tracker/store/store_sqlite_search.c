@@ -1,6 +1,7 @@
 /* Which names fit a pattern: pages in the order of the names' keys, each after a bounded amount of work. */
 #include "limits.h"
 #include "names.h"
+#include "store_page.h"
 #include "store_pattern.h"
 #include "store_sqlite.h"
 #include "timing.h"
@@ -8,8 +9,6 @@
 
 #include <inttypes.h>
 
-/* JSON around a file's name, at most. */
-#define FILE_BYTES 160u
 /* Names looked at and holders counted between two looks at the clock. */
 #define WORK_UNCHECKED 64u
 
@@ -80,7 +79,7 @@ static enum err look_at(struct search *search, struct query *query, struct file_
     if (!search->pattern || names_match(search->pattern, name))
         err = count_holders(search, key, query_get_number(query, 2), &holders);
     if (err == ERR_OK && holders) {
-        search->bytes += FILE_BYTES + store_sqlite_name_bytes(name);
+        search->bytes += STORE_FILE_BYTES + store_page_name_bytes(name);
         search->full = ret->count == search->limit || search->bytes > STORE_PAGE_BYTES;
         if (search->full)
             return ERR_OK;
