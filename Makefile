@@ -161,15 +161,20 @@ $(out)/tidy/%.ok: %.c .clang-tidy $(headers)
 format:
 	clang-format -i $(sources) $(headers) $(tests_c)
 
+units := $(wildcard packaging/*.service)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/enxame
 	install -m 755 $(out)/tracker $(DESTDIR)$(PREFIX)/bin/tracker
 	install -m 755 $(out)/peer $(DESTDIR)$(PREFIX)/bin/peer
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/enxame
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(units); do sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" \
+		| install -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}" || exit 1; done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/tracker $(DESTDIR)$(PREFIX)/bin/peer
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/enxame
+	rm -f $(units:packaging/%=$(DESTDIR)$(PREFIX)/lib/systemd/system/%)
 
 clean:
 	rm -rf $(BUILD)

@@ -5,6 +5,7 @@
 #include "limits.h"
 #include "log.h"
 #include "names.h"
+#include "notify.h"
 #include "timing.h"
 
 /* It is woken at once; this only is how long a lost wakeup would last. */
@@ -47,7 +48,9 @@ static int run_daemon(struct peer *peer)
                    state_dir(session->state));
     share_arguments(session, &failed);
     (void)downloads_resume_all(session->downloads);
+    notify_send("READY=1\nSTATUS=serving");
     wait_for_stop(peer);
+    notify_send("STOPPING=1");
     return 0;
 }
 

@@ -1,114 +1,8 @@
 #include "commands.h"
 #include "files.h"
-#include "http_server.h"
-#include "lamport.h"
-#include "lan.h"
-#include "multicast.h"
+#include "log.h"
 #include "options.h"
-#include "registry.h"
-#include "routes.h"
-
-#include <signal.h>
-
-#define HTTP_THREADS 2u
-
-/* The signals that end the program are blocked in all threads and waited for in this one. */
-static void block_signals(sigset_t *ret_ends)
-{
-    sigemptyset(ret_ends);
-    sigaddset(ret_ends, SIGTERM);
-    sigaddset(ret_ends, SIGINT);
-    /* Under nohup it stays ignored; blocked, it would be kept for sigwait(). */
-    struct sigaction hangup;
-    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
-        sigaddset(ret_ends, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, ret_ends, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* the limit on the size of files is an error of the write, like a full disk */
-}
-
-/* Whoever does not want to wait until all is answered says so by the same signal; nothing acknowledged is lost. */
-static void end_at_once_when_told_again(void)
-{
-    sigset_t again;
-    sigemptyset(&again);
-    sigaddset(&again, SIGTERM);
-    sigaddset(&again, SIGINT);
-    pthread_sigmask(SIG_UNBLOCK, &again, NULL);
-}
-
-static int fail(const char *what)
-{
-    log_error("%s", what);
-    return EXIT_FAILURE;
-}
-
-/* To peers on the LAN, which have no --tracker; NULL where that cannot be. */
-static struct lan *announce(const struct options *options, struct tracker *tracker, const struct address *served)
-{
-    struct lan *lan = NULL;
-    struct why why = {""};
-    struct lan_options lan_options = {
-        .role = BEACON_TRACKER, .served = *served, .port = MULTICAST_PORT, .clock = tracker->clock};
-    lan_network(options->network, lan_options.network);
-    memcpy(lan_options.id, store_id(tracker->store), HASH_SIZE);
-    if (identity_random(lan_options.instance, INSTANCE_SIZE) != ERR_OK || lan_start(&lan_options, &lan, &why) != ERR_OK)
-        log_info("peers on the LAN will not find this tracker by themselves: %s", why.text);
-    return lan;
-}
-
-static int serve(const struct options *options, struct tracker *tracker, const sigset_t *ends)
-{
-    struct why why;
-    struct registry *registry = NULL;
-    struct http_server *server = NULL;
-    int received, status = EXIT_FAILURE;
-    const struct http_server_options server_options = {
-        .listen = options->listen,
-        .threads = HTTP_THREADS,
-        .routes = routes,
-        .route_count = routes_count,
-        .context = tracker,
-        .clock = tracker->clock,
-        .allow_hosts = options->allow_hosts,
-        .allow_host_count = options->allow_host_count,
-        .observe = routes_observe,
-        .idle_ms = 1000 * options->idle_s,
-        .request_deadline_ms = 1000 * options->header_s,
-        .body_deadline_ms = 1000 * options->body_s,
-        .max_connections = (size_t)options->max_connections,
-        .max_connections_per_address = (size_t)options->max_connections_per_address,
-        .on_refused = routes_refused,
-    };
-    if (registry_start(tracker->writer, tracker->metrics, &registry) != ERR_OK)
-        fail("out of memory or threads");
-    else if (http_server_start(&server_options, &server, &why) != ERR_OK)
-        fail(why.text);
-    else {
-        struct address address;
-        char text[ADDRESS_TEXT_SIZE];
-        struct lan *lan = NULL;
-        char name[STORE_NAME_SIZE];
-        store_describe(options->db, name, sizeof name);
-        http_server_address(server, &address);
-        address_format(&address, text);
-        printf("tracker listening on %s (database %s)\n", text, name);
-        fflush(stdout);
-        if (!options->no_discover)
-            lan = announce(options, tracker, &address);
-        sigwait(ends, &received);
-        log_info("stopping");
-        end_at_once_when_told_again();
-        lan_stop(lan);
-        status = EXIT_SUCCESS;
-    }
-    registry_stop(registry);
-    if (server)
-        http_server_drain(server);
-    writer_stop(tracker->writer);
-    http_server_stop(server);
-    return status;
-}
+#include "serve.h"
 
 int main(int argc, char **argv)
 {
@@ -120,33 +14,6 @@ int main(int argc, char **argv)
     if (options.command != COMMAND_SERVE)
         return commands_run(&options);
     log_setup(options.verbose ? LOG_DEBUG : LOG_INFO, options.log_format, NULL, NULL);
-    sigset_t ends;
-    block_signals(&ends);
-
-    struct why why;
-    int status = EXIT_FAILURE;
-    struct tracker tracker = {.heartbeat_s = options.heartbeat_s, .expire_s = options.expire_s};
-    const struct store_options store_options = {
-        .location = options.db, .expire_ms = 1000 * options.expire_s, .readers = HTTP_THREADS};
-    tracker.metrics = metrics_new(routes, routes_count);
-    if (!tracker.metrics)
-        fail("out of memory");
-    else if (store_open(&store_options, &tracker.store, &why) != ERR_OK)
-        fail(why.text);
-    else {
-        tracker.clock = lamport_new(store_clock(tracker.store));
-        if (tracker.clock)
-            store_keep_clock(tracker.store, tracker.clock);
-        if (tracker.clock && options.verbose)
-            lamport_watch(tracker.clock, lamport_log, NULL);
-        if (!tracker.clock || writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
-            fail("out of memory or threads");
-        else
-            status = serve(&options, &tracker, &ends);
-    }
-    writer_free(tracker.writer);
-    store_close(tracker.store);
-    lamport_free(tracker.clock);
-    metrics_free(tracker.metrics);
-    return status;
+    serve_block_signals();
+    return serve_run(&options);
 }

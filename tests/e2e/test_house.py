@@ -33,7 +33,10 @@ def test_install_puts_both_programs_below_destdir_and_uninstall_removes_everythi
     make("install", *where)
     installed = files_below(tmp_path)
     assert {"opt/enxame/bin/tracker", "opt/enxame/bin/peer", "opt/enxame/share/doc/enxame/LICENSE"} <= installed
-    assert all(name.startswith(("opt/enxame/bin/", "opt/enxame/share/doc/enxame/")) for name in installed)
+    assert all(
+        name.startswith(("opt/enxame/bin/", "opt/enxame/share/doc/enxame/", "opt/enxame/lib/systemd/system/enxame-"))
+        for name in installed
+    )
     for program in ("tracker", "peer"):
         path = tmp_path / "opt/enxame/bin" / program
         shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True)
