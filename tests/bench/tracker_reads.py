@@ -1,8 +1,10 @@
 """Rows of `scripts/bench tracker` that ask a large database: who holds a file, which files have a word in their name."""
 
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import time
 import urllib.parse
 
@@ -22,15 +24,14 @@ SEARCH_CONNECTIONS = 4
 SEARCH_LINES = 1000
 # Larger ones take a while, and are kept.
 KEPT_FILES = 100_000
-VERSION_AT = 60  # of the schema, in SQLite's files
 DRAW = "requests"
 
 
 def schema(path):
-    """The number of its schema, from the database file."""
-    with open(path, "rb") as file:
-        file.seek(VERSION_AT)
-        return int.from_bytes(file.read(4), "big")
+    """Some digits that another schema does not have, from the database file."""
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        statements = database.execute("SELECT sql FROM sqlite_schema ORDER BY name").fetchall()
+    return catalogue.digest(repr(statements))[:8]
 
 
 def bodies(names, peers, files):
@@ -64,7 +65,7 @@ def make(course, peers, files):
     if files < KEPT_FILES:
         fill_through(course, database, peers, files)
         return database
-    kept = course.kept / f"{files}-files-{peers}-peers-schema-{schema(database)}.db"
+    kept = course.kept / f"{files}-files-{peers}-peers-{schema(database)}.db"
     if kept.exists():
         course.say(f"  {kept} is the large database, made by an earlier run")
         return kept
