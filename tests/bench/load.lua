@@ -4,7 +4,7 @@
 --
 -- A line of FILE is method, path, secret and body, with a tab between them; secret and body may be empty.  Each thread takes
 -- every THREADSth line.  "cycle": all are made beforehand and sent again and again.  "once": none is sent twice, and they
--- are read on the way.  RATE: requests a second of all threads together, 0 for as many as there can be.
+-- are read on the way.  BENCH_ADDRESSES in the environment: servers, which the threads share among them.  RATE: requests a second of all threads together, 0 for as many as there can be.
 
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s, ns; } bench_time; int clock_gettime(int clock, bench_time *ret);")
@@ -12,9 +12,15 @@ local CLOCK_MONOTONIC = 1
 local PERCENTILES = { 50, 90, 99, 99.9 }
 
 local threads = {}
+local addresses = {}
+for host, port in os.getenv("BENCH_ADDRESSES"):gmatch("(%S+):(%d+)") do
+    addresses[#addresses + 1] = { host = host, port = port }
+end
 
 function setup(thread)
     thread:set("number", #threads)
+    local one = addresses[#threads % #addresses + 1]
+    thread.addr = wrk.lookup(one.host, one.port)[1]
     table.insert(threads, thread)
 end
 

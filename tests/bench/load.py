@@ -18,14 +18,16 @@ def line(method, path, secret="", body=""):
 
 
 class Load:
-    """wrk at work.  `threads` are wrk's own."""
+    """wrk at work.  `threads` are wrk's own; they share the addresses among them."""
 
-    def __init__(self, folder, address, requests, *, seconds, connections, threads, once=False, rate=0):
+    def __init__(self, folder, addresses, requests, *, seconds, connections, threads, once=False, rate=0):
         words = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", "--timeout", f"{TIMEOUT_S}s", "-s", SCRIPT]
-        words += [f"http://{address}/", "--", requests, threads, "once" if once else "cycle", rate]
+        words += [f"http://{addresses[0]}/", "--", requests, threads, "once" if once else "cycle", rate]
+        if threads < len(addresses):
+            raise Failed(f"{len(addresses)} trackers need as many threads of wrk: --threads")
         self.seconds = seconds
         self.rate = rate
-        self.process = Process(words, folder, "wrk")
+        self.process = Process(words, folder, "wrk", extra={"BENCH_ADDRESSES": " ".join(addresses)})
 
     def enough(self):
         """It ends now, with the figures so far."""

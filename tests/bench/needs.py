@@ -1,6 +1,7 @@
 """Which programs are here, and which Debian package has those that are not."""
 
 import importlib.util
+import pathlib
 import shutil
 
 # program or Python module: package
@@ -13,6 +14,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "openssl": "openssl",
     "opentracker": "opentracker",
+    "postgres": "postgresql",
     "rsync": "rsync",
     "syncthing": "syncthing",
     "tc": "iproute2",
@@ -23,6 +25,8 @@ PACKAGES = {
 def here(what):
     if what.startswith("import "):
         return importlib.util.find_spec(what.split()[1]) is not None
+    if what == "postgres":  # Debian has it beside those in the PATH
+        return any(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     return shutil.which(what) is not None
 
 

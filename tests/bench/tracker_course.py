@@ -44,14 +44,16 @@ def expect(what, found, low, high):
 
 
 class Course:
-    def __init__(self, options, memory, disk):
-        """Both are Workplaces."""
+    def __init__(self, options, memory, disk, stack):
+        """Both are Workplaces; the ExitStack `stack` ends what lives as long as this."""
+        self.stack = stack
         self.options = options
         self.memory = memory
         self.disk = disk
         self.kept = disk.work.parent / "bench-databases"  # what takes long to make
         self.say = memory.say
         self.names = catalogue.Names()
+        self.cluster = None  # of PostgreSQL
         self.small = None  # the database of options.peers peers with EACH files, as many files as peers
         self.items = self.new_items(0, options.peers)
 
@@ -62,30 +64,37 @@ class Course:
         """What a peer registers in the small database."""
         return [self.items[file] for file in catalogue.held(peer, EACH, self.options.peers)]
 
+    def written(self, name):
+        return (self.memory.work / name).exists()
+
     def write(self, name, lines):
         """A file of requests."""
         with open(self.memory.work / name, "w", encoding="utf-8") as file:
             file.writelines(lines)
 
-    def enxame(self, folder, database, words=PATIENT):
-        return Enxame(self.options.bin, folder, database, *words, *self.options.tracker_args)
+    def enxame(self, folder, database, words=PATIENT, count=1):
+        """So many trackers on one database."""
+        return Enxame(self.options.bin, folder, database, [*words, *self.options.tracker_args], count)
 
     def small_copy(self):
         """A copy of the small database, in a folder of its own."""
         if not self.small:
             self.small = self.disk.fresh("small") / "tracker.db"
-            with self.enxame(self.small.parent, self.small) as tracker:
-                peers = range(self.options.peers)
-                bodies = (("/v1/peers", catalogue.secret(one), catalogue.registration(one, self.held(one))) for one in peers)
-                fill(tracker.address, bodies, EACH)
+            with self.enxame(self.small.parent, self.small) as server:
+                self.fill_small(server)
         return self.copy(self.small)
+
+    def fill_small(self, server):
+        peers = range(self.options.peers)
+        bodies = (("/v1/peers", catalogue.secret(one), catalogue.registration(one, self.held(one))) for one in peers)
+        fill(server.address, bodies, EACH)
 
     def copy(self, database):
         return pathlib.Path(shutil.copy(database, self.disk.fresh("run")))
 
     def begin(self, server, name, *, seconds=None, connections=CONNECTIONS, **more):
         """wrk, which sends the requests of that file."""
-        return load.Load(self.memory.work, server.address, self.memory.work / name, seconds=seconds or self.options.seconds,
+        return load.Load(self.memory.work, server.addresses, self.memory.work / name, seconds=seconds or self.options.seconds,
                          connections=connections, threads=self.options.threads, **more)  # fmt: skip
 
     def load(self, server, name, **more):

@@ -1,5 +1,6 @@
 """`scripts/bench tracker-growth`: what more peers and more files cost a tracker."""
 
+import contextlib
 import copy
 
 import needs
@@ -9,6 +10,7 @@ import trackers
 from tracker_course import Course, check_disk
 from tracker_kinds import Opentracker
 from tracker_reads import Reads
+from tracker_stores import Sqlite
 from tracker_writes import Announces, Writes
 from workplace import Workplace
 
@@ -36,7 +38,7 @@ FILE_COLUMNS = [
 
 def of_peers(options):
     theirs = [("opentracker", Announces())] if not needs.missing(Opentracker.needs) else []
-    return [*theirs, ("enxame", Writes("heartbeat")), ("enxame", Writes("again"))]
+    return [*theirs, ("enxame", Writes("heartbeat", Sqlite())), ("enxame", Writes("again", Sqlite()))]
 
 
 def of_files(options):
@@ -50,8 +52,8 @@ def series(options, disk, name, values, stations):
         changed = copy.copy(options)
         setattr(changed, name, value)
         disk.say(f"{value} {name}:")
-        with Workplace(None, options.markdown) as memory:
-            course = Course(changed, memory, disk)
+        with Workplace(None, options.markdown) as memory, contextlib.ExitStack() as stack:
+            course = Course(changed, memory, disk, stack)
             runs = trackers.rounds(changed, course, trackers.prepared(course, stations(changed)))
         found[value] = {row: report.medians(some) for row, some in runs.items()}
     return found

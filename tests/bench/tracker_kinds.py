@@ -6,7 +6,7 @@ import re
 
 import holders
 import web
-from process import Process, cpu_s_so_far, wait_for_line, wait_until
+from process import Failed, Process, cpu_s_so_far, stop_all, wait_for_line, wait_until
 
 READY_S = 300
 HOST = "127.0.0.1"
@@ -21,7 +21,7 @@ def memory(pid):
 
 
 class Server:
-    """One that runs; a context that stops it."""
+    """What runs for one measurement, a context that stops it: one process, or several that do the same."""
 
     needs = []
     host = HOST
@@ -29,30 +29,51 @@ class Server:
 
     def __init__(self):
         self.processes = []
+        self.others = []  # processes that work for it, but are not its own
+        self.ports = []
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for process in self.processes:
-            process.stop()
+        stop_all(self.processes)
+
+    @property
+    def port(self):
+        return self.ports[0]
+
+    @property
+    def addresses(self):
+        return [f"{HOST}:{port}" for port in self.ports]
+
+    @property
+    def address(self):
+        return self.addresses[0]
 
     def memory(self):
+        """Of its own processes together."""
         whole = [memory(process.pid) for process in self.processes]
         return {name: sum(one[name] for one in whole) for name in whole[0]}
 
     def cpu_s(self):
-        return sum(cpu_s_so_far(process.pid) for process in self.processes)
+        return sum(map(cpu_s_so_far, [*(process.pid for process in self.processes), *self.others]))
 
 
 class Enxame(Server):
-    def __init__(self, binaries, folder, database, *words):
+    """So many trackers on one database."""
+
+    def __init__(self, binaries, folder, database, words, count):
         super().__init__()
         command = [binaries / "tracker", "--listen", f"{HOST}:0", "--db", database, "--no-discover", *words]
-        self.processes.append(Process(command, folder, "tracker", lines=True))
-        ((_, found),) = wait_for_line(self.processes, r"^tracker listening on (\S+)", READY_S).values()
-        self.address = found[1]
-        self.port = int(self.address.rpartition(":")[2])
+        try:
+            for number in range(count):
+                process = Process(command, folder, f"tracker{number}", lines=True)
+                self.processes.append(process)
+                ((_, found),) = wait_for_line([process], r"^tracker listening on \S+:(\d+) ", READY_S).values()
+                self.ports.append(int(found[1]))
+        except Failed:
+            stop_all(self.processes)
+            raise
 
     def metric(self, name):
         text = web.ask(HOST, self.port, "/metrics").decode()
@@ -69,8 +90,7 @@ class Opentracker(Server):
         super().__init__()
         folder.chmod(0o755)  # as root it makes this its root, and becomes nobody
         (folder / "list").write_text("".join(f"{hashlib.sha1(b'%d' % number).hexdigest()}\n" for number in range(TORRENTS)))
-        self.port = holders.free_port()
-        self.address = f"{HOST}:{self.port}"
+        self.ports.append(holders.free_port())
         lines = [f"listen.tcp {self.address}", f"access.stats {HOST}", "access.whitelist list"]
         (folder / "conf").write_text("\n".join(lines) + "\n")
         self.processes.append(Process(["opentracker", "-f", "conf", "-d", "."], folder, "opentracker"))

@@ -66,25 +66,26 @@ def settled(server):
 
 
 class Writes:
-    """Each run has the small database anew."""
+    """Each run has the small database anew; `store`: one of tracker_stores."""
 
     LINES = {"heartbeat": heartbeat_lines, "again": again_lines, "known": known_lines, "new": new_lines}
     ONCE = ("known", "new")
 
-    def __init__(self, row):
+    def __init__(self, row, store):
         self.row = row
+        self.store = store
 
     def prepare(self, course):
-        course.write(self.row, self.LINES[self.row](course))
+        if not course.written(self.row):
+            course.write(self.row, self.LINES[self.row](course))
 
     def __call__(self, course):
         once = self.row in self.ONCE
-        database = course.small_copy()
-        with course.enxame(database.parent, database) as server:
+        with self.store.serve(course) as server:
             before = server.metric("enxame_peers")
             figures = course.load(server, self.row, once=once)
             new = figures["requests"] if once else 0
             wait_until(lambda: settled(server), SETTLE_S, f"{EACH} files of each peer")
             # wrk ends without waiting for the last answers.
             expect("peers", server.metric("enxame_peers"), before + new, before + new + (CONNECTIONS if once else 0))
-        return {self.row: figures}
+        return {self.row + self.store.name: figures}

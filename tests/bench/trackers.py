@@ -1,14 +1,24 @@
 """`scripts/bench tracker`: what trackers answer in a second, how soon, and in how much memory."""
 
+import contextlib
+
 import report
 from tracker_course import CONNECTIONS, EACH, Course, check_disk
 from tracker_kinds import Enxame, Opentracker
 from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCHES, Reads
 from tracker_strain import LARGE_FILES, Expiry, Idle
+from tracker_stores import Postgres, Sqlite
 from tracker_writes import Announces, Writes
 from workplace import Workplace
 
-KINDS = {"enxame": Enxame, "opentracker": Opentracker}
+
+
+class Postgresql(Enxame):
+    needs = ["postgres"]
+
+
+KINDS = {"enxame": Enxame, "opentracker": Opentracker, "postgresql": Postgresql}
+STORES = [Sqlite(), Postgres(1), Postgres(2)]
 ROWS = ["heartbeat", "again", "known", "new", "idle", "expiry", "lookup", "search"]
 TITLES = {
     "opentracker": "opentracker: announces",
@@ -22,6 +32,7 @@ TITLES = {
     "search": f"searches of all kinds, {SEARCH_CONNECTIONS} connections",
     **{f"search-{kind}": f"- {kind}" for kind in SEARCHES},
 }
+TITLES.update({row + store.name: store.title + TITLES[row] for store in STORES for row in Writes.LINES})
 COLUMNS = [
     ("a second", "rate", report.figure),
     ("p50 ms", "p50_ms", "{:.2f}"),
@@ -39,9 +50,10 @@ def stations(options):
     found = []
     if "opentracker" in options.programs and any(row in COMPARED for row in rows):
         found.append(("opentracker", Announces()))
+    chosen = [store for store in STORES if ("postgresql" if store.name else "enxame") in options.programs]
+    found += [("enxame", Writes(row, store)) for store in chosen for row in rows if row in Writes.LINES]
     if "enxame" not in options.programs:
         return found
-    found += [("enxame", Writes(row)) for row in rows if row in Writes.LINES]
     if "idle" in rows:
         found.append(("enxame", Idle()))
     if "expiry" in rows:
@@ -57,12 +69,25 @@ def show(options, medians, bench):
     for row, median in medians.items():
         if row in TITLES:
             rate, *rest = report.cells(COLUMNS, median)
-            ratio = f"{median['rate'] / theirs:.2f} x" if theirs and row in COMPARED else "-"
+            ratio = f"{median['rate'] / theirs:.2f} x" if theirs and row.partition("-")[0] in COMPARED else "-"
             lines.append([TITLES[row], rate, ratio, *rest])
     (first, _, _), *others = COLUMNS
     bench.table(["", first, "of opentracker's", *(title for title, _, _ in others)], lines)
+    stores = list(compare_stores(medians))
+    if stores:
+        print()
+        bench.table(["a second", "SQLite", "PostgreSQL", "of SQLite's", "2 trackers", "of one's"], stores)
     for line in notes(options, medians):
         print(f"\n{line}", flush=True)
+
+
+def compare_stores(medians):
+    for row in Writes.LINES:
+        rates = [medians[row + store.name]["rate"] for store in STORES if row + store.name in medians]
+        if len(rates) == len(STORES):
+            shown = [report.figure(rate) for rate in rates]
+            ratios = [f"{rates[1] / rates[0]:.2f} x", f"{rates[2] / rates[1]:.2f} x"]
+            yield [TITLES[row], shown[0], shown[1], ratios[0], shown[2], ratios[1]]
 
 
 def notes(options, medians):
@@ -105,8 +130,8 @@ def rounds(options, course, chosen):
 def run(options, disk):
     """`disk` is the Workplace for databases."""
     check_disk(disk.work)
-    with Workplace(None, options.markdown) as memory:
-        course = Course(options, memory, disk)
+    with Workplace(None, options.markdown) as memory, contextlib.ExitStack() as stack:
+        course = Course(options, memory, disk, stack)
         chosen = prepared(course, stations(options))
         course.say(f"{options.peers} peers, {CONNECTIONS} connections, {options.seconds} s for each figure")
         found = rounds(options, course, chosen)

@@ -165,11 +165,11 @@ class Cluster:
 
     # -- life --
 
-    def make(self):
+    def make(self, segment_mib=1):
         """Its data, empty but for the user whose databases tests use."""
         self._run(
             "initdb", "--no-sync", "--auth=trust", f"--username={ADMIN}", "--locale=C.UTF-8", "--encoding=UTF8",
-            "--wal-segsize=1", "--no-instructions", f"--pgdata={self.paths.data}",
+            f"--wal-segsize={segment_mib}", "--no-instructions", f"--pgdata={self.paths.data}",
         )  # fmt: skip
         return self
 
@@ -344,10 +344,13 @@ def uri(clusters, database=ADMIN, user=USER, password=None, by_tcp=False, **para
 class Home:
     """A folder of clusters: `with postgres.Home() as home: cluster = home.cluster()`.  Raises Unavailable."""
 
-    def __init__(self):
+    def __init__(self, parent=None):
+        """Below `parent`; where none is given, in a folder for temporary files."""
         self.bin = programs()
         self.owner = _owner()
-        parent = tempfile.gettempdir()
+        if parent and self.owner and not _reachable(parent):
+            raise Unavailable(f"PostgreSQL's user does not get through to {parent}")
+        parent = parent or tempfile.gettempdir()
         if self.owner and not _reachable(parent):
             parent = "/tmp"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="enxame-pg-", dir=parent))
@@ -366,9 +369,9 @@ class Home:
         path.mkdir()
         self._own(path)
 
-    def cluster(self, name=None, durable=False, tcp=False, settings=None):
+    def cluster(self, name=None, durable=False, tcp=False, settings=None, segment_mib=1):
         """A new one that answers."""
-        cluster = Cluster(self, name or f"c{len(self.clusters)}", durable, tcp, settings).make()
+        cluster = Cluster(self, name or f"c{len(self.clusters)}", durable, tcp, settings).make(segment_mib)
         self.clusters.append(cluster)
         return cluster.start().add_user()
 
