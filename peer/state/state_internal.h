@@ -9,8 +9,7 @@
 #ifndef ENXAME_PEER_STATE_INTERNAL_H
 #define ENXAME_PEER_STATE_INTERNAL_H
 
-#include "database.h"
-#include "state.h"
+#include "stamp_rows.h"
 
 #include <pthread.h>
 

@@ -1,20 +1,11 @@
 /* Unfinished downloads that are to replace a damaged file. */
 #include "state_internal.h"
 
-static void bind_stamp(struct query *query, const struct stamp *stamp)
-{
-    query_number(query, 2, (int64_t)stamp->device);
-    query_number(query, 3, (int64_t)stamp->inode);
-    query_number(query, 4, (int64_t)stamp->size);
-    query_number(query, 5, stamp->mtime_ns);
-    query_number(query, 6, stamp->ctime_ns);
-}
-
 static enum err save_repair(struct state *state, uint64_t number, const struct stamp *damaged)
 {
     struct query query = state_query(&state->kept, SQL_REPAIR_SAVE);
     query_number(&query, 1, (int64_t)number);
-    bind_stamp(&query, damaged);
+    stamp_bind_version(&query, 2, damaged);
     query_next(&query);
     return query_end(&query);
 }
@@ -60,7 +51,7 @@ bool state_is_damaged(struct state *state, const char *path, const struct stamp 
     struct query query = state_query(&state->kept, SQL_REPAIR_AT);
     const char *kept = state_to_kept(state, path);
     state_bind_path(&query, 1, kept);
-    bind_stamp(&query, stamp);
+    stamp_bind_version(&query, 2, stamp);
     bool found = query_next(&query);
     query_end(&query);
     pthread_mutex_unlock(&state->kept.lock);
@@ -73,11 +64,7 @@ enum err state_load_repair(struct state *state, struct download_row *row)
     query_number(&query, 1, (int64_t)row->number);
     row->is_repair = query_next(&query);
     if (row->is_repair)
-        row->damaged = (struct stamp){.device = (uint64_t)query_get_number(&query, 0),
-                                      .inode = (uint64_t)query_get_number(&query, 1),
-                                      .size = (uint64_t)query_get_number(&query, 2),
-                                      .mtime_ns = query_get_number(&query, 3),
-                                      .ctime_ns = query_get_number(&query, 4)};
+        row->damaged = stamp_get_version(&query, 0);
     return query_end(&query);
 }
 

@@ -55,11 +55,7 @@ static enum err read_hashed(struct query *query, struct hashed *ret)
 static void bind_file(struct query *query, const char *path, const struct stamp *stamp)
 {
     state_bind_path(query, 1, path);
-    query_number(query, 2, (int64_t)stamp->device);
-    query_number(query, 3, (int64_t)stamp->inode);
-    query_number(query, 4, (int64_t)stamp->size);
-    query_number(query, 5, stamp->mtime_ns);
-    query_number(query, 6, stamp->ctime_ns);
+    stamp_bind_version(query, 2, stamp);
 }
 
 static enum err find_hash(struct state *state, const char *path, const struct stamp *stamp, bool with_layer,

@@ -107,11 +107,7 @@ static enum err set_told(struct state *state, int64_t key, int told)
 static void bind_share(struct query *query, const struct share *share, int64_t pair)
 {
     state_bind_path(query, 1, share->path);
-    query_number(query, 2, (int64_t)share->stamp.device);
-    query_number(query, 3, (int64_t)share->stamp.inode);
-    query_number(query, 4, (int64_t)share->stamp.size);
-    query_number(query, 5, share->stamp.mtime_ns);
-    query_number(query, 6, share->stamp.ctime_ns);
+    stamp_bind_version(query, 2, &share->stamp);
     query_number(query, 7, pair);
     query_number(query, 8, share->complete);
 }
@@ -124,18 +120,6 @@ static enum err drop_row(struct state *state, const char *path, int64_t pair)
     query_next(&query);
     enum err err = query_end(&query);
     return err ? err : refresh_pair(state, pair);
-}
-
-static struct stamp get_stamp(struct query *query, int column)
-{
-    return (struct stamp){
-        .device = (uint64_t)query_get_number(query, column),
-        .inode = (uint64_t)query_get_number(query, column + 1),
-        .size = (uint64_t)query_get_number(query, column + 2),
-        .mtime_ns = query_get_number(query, column + 3),
-        .ctime_ns = query_get_number(query, column + 4),
-        .taken_ns = query_get_number(query, column + 5),
-    };
 }
 
 static struct content get_content(struct query *query, int column)
@@ -159,7 +143,7 @@ static enum err look_at_path(struct state *state, const struct share *share, str
     state_bind_path(&query, 1, share->path);
     while (query_next(&query)) {
         struct content content = get_content(&query, 2);
-        struct stamp stamp = get_stamp(&query, 5);
+        struct stamp stamp = stamp_get(&query, 5);
         const char *name = (const char *)sqlite3_column_text(query.statement, 1);
         if (!content_equal(&content, &share->content)) {
             ret->other = query_get_number(&query, 11);
@@ -250,7 +234,7 @@ static enum err read_share(struct query *query, struct share *ret)
     ret->name = query_copy_text(query, 1);
     ret->content = get_content(query, 2);
     ret->complete = query_get_number(query, 4) != 0;
-    ret->stamp = get_stamp(query, 5);
+    ret->stamp = stamp_get(query, 5);
     return ret->path && ret->name ? ERR_OK : ERR_NOMEM;
 }
 

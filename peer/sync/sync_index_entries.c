@@ -110,28 +110,6 @@ void index_read_entry(struct query *query, int column, struct sync_entry *ret)
         query->code = code;
 }
 
-void index_bind_stamp(struct query *query, int index, const struct stamp *stamp)
-{
-    query_number(query, index, (int64_t)stamp->device);
-    query_number(query, index + 1, (int64_t)stamp->inode);
-    query_number(query, index + 2, (int64_t)stamp->size);
-    query_number(query, index + 3, stamp->mtime_ns);
-    query_number(query, index + 4, stamp->ctime_ns);
-    query_number(query, index + 5, stamp->taken_ns);
-}
-
-void index_read_stamp(struct query *query, int column, struct stamp *ret)
-{
-    *ret = (struct stamp){
-        .device = (uint64_t)query_get_number(query, column),
-        .inode = (uint64_t)query_get_number(query, column + 1),
-        .size = (uint64_t)query_get_number(query, column + 2),
-        .mtime_ns = query_get_number(query, column + 3),
-        .ctime_ns = query_get_number(query, column + 4),
-        .taken_ns = query_get_number(query, column + 5),
-    };
-}
-
 /* Room for one more zeroed item behind `count`; NULL, and nothing changed: out of memory. */
 static void *grow(void *items, size_t *capacity, size_t count, size_t size)
 {
@@ -197,7 +175,7 @@ static void read_row(struct query *query, void *ret_item)
     }
     index_read_entry(query, 2, &row->entry);
     row->sequence = (uint64_t)query_get_number(query, 8);
-    index_read_stamp(query, 9, &row->stamp);
+    row->stamp = stamp_get(query, 9);
 }
 
 static void free_row(void *item)
@@ -264,7 +242,7 @@ static enum err put(struct sync_index *index, const struct sync_row *row)
     query_number(&query, 10, (int64_t)largest);
     query_number(&query, 11, conflict);
     query_number(&query, 12, is_file ? index_hint(&entry->content) : 0);
-    index_bind_stamp(&query, 13, is_file ? &row->stamp : &none);
+    stamp_bind(&query, 13, is_file ? &row->stamp : &none);
     query_next(&query);
     err = query_end(&query);
     count_entry(&counted->totals, entry->kind, entry->content.size, conflict, 1);
@@ -289,7 +267,7 @@ enum err index_restamp(struct sync_index *index, const char *name, const struct 
     if (!err) {
         struct query query = index_query(index, SQL_ENTRY_RESTAMP);
         bind_name(&query, name);
-        index_bind_stamp(&query, 3, stamp);
+        stamp_bind(&query, 3, stamp);
         size_t rows = 0;
         while (query_next(&query))
             rows++;

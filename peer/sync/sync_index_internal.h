@@ -5,8 +5,8 @@
 #ifndef ENXAME_PEER_SYNC_INDEX_INTERNAL_H
 #define ENXAME_PEER_SYNC_INDEX_INTERNAL_H
 
-#include "database.h"
 #include "limits.h"
+#include "stamp_rows.h"
 #include "sync_index.h"
 
 #include <pthread.h>
@@ -92,8 +92,6 @@ struct index_version {
 void index_bind_entry(struct query *query, int index, const struct sync_entry *entry, struct index_version *blob);
 /* Reads them, without the name. */
 void index_read_entry(struct query *query, int column, struct sync_entry *ret);
-void index_bind_stamp(struct query *query, int index, const struct stamp *stamp);
-void index_read_stamp(struct query *query, int column, struct stamp *ret);
 /* The first bytes of a root: a short index. */
 int64_t index_hint(const struct content *content);
 

@@ -30,7 +30,7 @@ static void read_intent(struct query *query, void *ret_item)
     intent->staged = copy_optional(query, 8);
     intent->had = query_get_number(query, 9) != 0;
     intent->trash = copy_optional(query, 10);
-    index_read_stamp(query, 11, &intent->seen);
+    intent->seen = stamp_get(query, 11);
 }
 
 static void free_intent(void *item)
@@ -49,7 +49,7 @@ static enum err add_intent(struct sync_index *index, struct sync_intent *intent)
     query_text(&query, 8, intent->staged);
     query_number(&query, 9, intent->had);
     query_text(&query, 10, intent->trash);
-    index_bind_stamp(&query, 11, &intent->seen);
+    stamp_bind(&query, 11, &intent->seen);
     while (query_next(&query))
         intent->number = (uint64_t)query_get_number(&query, 0);
     return query_end(&query);
