@@ -543,3 +543,12 @@ enum err enquiry_finish(struct enquiry *enquiry)
     }
     return atomic_load(&enquiry->cancelled) ? ERR_CANCELLED : ERR_OK;
 }
+
+bool enquiry_has_holder(const struct content_holders *holders, const struct peer_record *record)
+{
+    for (size_t i = 0; i < holders->holder_count; i++)
+        if (memcmp(holders->holders[i].id, record->id, HASH_SIZE) == 0 ||
+            address_equal(&holders->holders[i].address, &record->address))
+            return true;
+    return false;
+}

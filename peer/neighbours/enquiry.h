@@ -75,4 +75,7 @@ size_t enquiry_open(const struct enquiry *enquiry);
  */
 enum err enquiry_finish(struct enquiry *enquiry);
 
+/* Whether a peer is among the holders already: a tracker that was found on the LAN knows it under another id than others do. */
+bool enquiry_has_holder(const struct content_holders *holders, const struct peer_record *record);
+
 #endif

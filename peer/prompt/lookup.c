@@ -4,7 +4,6 @@
 #include "names.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* What has come so far. */
 struct looking {
@@ -87,16 +86,6 @@ enum err lookup_files(struct session *session, const struct lookup *lookup, stru
 
 /* ---- holders ---- */
 
-/* A tracker that was found on the LAN knows peers under other ids than their neighbours do. */
-static bool has_holder(const struct content_holders *holders, const struct peer_record *record)
-{
-    for (size_t i = 0; i < holders->holder_count; i++)
-        if (memcmp(holders->holders[i].id, record->id, HASH_SIZE) == 0 ||
-            address_equal(&holders->holders[i].address, &record->address))
-            return true;
-    return false;
-}
-
 static void on_held(void *context, const struct enquiry_source *source, const struct content_holders *found)
 {
     struct looking *looking = context;
@@ -110,7 +99,7 @@ static void on_held(void *context, const struct enquiry_source *source, const st
     }
     holders->holders = grown;
     for (size_t i = 0; i < found->holder_count; i++)
-        if (!has_holder(holders, &found->holders[i]))
+        if (!enquiry_has_holder(holders, &found->holders[i]))
             grown[holders->holder_count++] = found->holders[i];
     if (found->holders_total > holders->holders_total)
         holders->holders_total = found->holders_total;

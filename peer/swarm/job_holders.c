@@ -2,8 +2,6 @@
 #include "enquiry.h"
 #include "job_internal.h"
 
-#include <string.h>
-
 #define HOLDERS_ASKED 100u
 /* More holders of one content are of no use: so many may turn out not to be. */
 #define HOLDERS_KEPT 16u
@@ -30,19 +28,9 @@ static struct content_holders *find(struct asking *asking, const struct content 
     return NULL;
 }
 
-/* A tracker that was found on the LAN knows peers under other ids than their neighbours do. */
-static bool has_holder(const struct content_holders *holders, const struct peer_record *record)
-{
-    for (size_t i = 0; i < holders->holder_count; i++)
-        if (memcmp(holders->holders[i].id, record->id, HASH_SIZE) == 0 ||
-            address_equal(&holders->holders[i].address, &record->address))
-            return true;
-    return false;
-}
-
 static enum err add_holder(struct content_holders *holders, const struct peer_record *record)
 {
-    if (holders->holder_count >= HOLDERS_KEPT || has_holder(holders, record))
+    if (holders->holder_count >= HOLDERS_KEPT || enquiry_has_holder(holders, record))
         return ERR_OK;
     struct peer_record *grown = reallocarray(holders->holders, holders->holder_count + 1, sizeof *grown);
     if (!grown)
