@@ -17,7 +17,6 @@ from client import Content, FakeHolder
 from fake_tracker import FakeTracker
 from many_holder import ManyHolder
 from programs import random_file, wait_until
-from test_download_faults import small_disk  # noqa: F401
 
 SMALL_MAX = 256 * 1024
 
