@@ -6,7 +6,6 @@
 #include "timing.h"
 #include "units.h"
 
-#define SLICE_MS 100u
 /* A script does not wait for holders longer than this. */
 #define STALLED_MAX_MS 30000u
 
@@ -48,20 +47,27 @@ void commands_print_finished(struct session *session, const struct download_repo
     free(summary);
 }
 
-/* Fails where no byte came for a while and nobody is there to send one. */
-static bool gave_up(struct session *session, uint64_t number, uint64_t *done_bytes, uint64_t *moved_ms)
+bool command_gave_up(struct session *session, struct command_patience *patience, bool moves, uint64_t done_bytes,
+                     const char *name, const struct why *why)
+{
+    uint64_t now_ms = timing_now_ms();
+    if (moves || done_bytes != patience->done_bytes)
+        patience->moved_ms = now_ms;
+    patience->done_bytes = done_bytes;
+    bool stalled = now_ms - patience->moved_ms >= STALLED_MAX_MS;
+    if (stalled)
+        (void)command_fail(session, "download of %s: nobody to fetch from%s%s; what is here is kept", name,
+                           why->text[0] ? ": " : "", why->text);
+    return stalled;
+}
+
+static bool gave_up(struct session *session, uint64_t number, struct command_patience *patience)
 {
     struct download_report report = {0};
     if (downloads_report(session->downloads, number, &report))
         return false;
-    uint64_t now_ms = timing_now_ms();
-    if (report.state == DOWNLOAD_RUNNING || report.done_bytes != *done_bytes)
-        *moved_ms = now_ms;
-    *done_bytes = report.done_bytes;
-    bool stalled = now_ms - *moved_ms >= STALLED_MAX_MS;
-    if (stalled)
-        (void)command_fail(session, "download of %s: nobody to fetch from%s%s; what is here is kept", report.name,
-                           report.why.text[0] ? ": " : "", report.why.text);
+    bool stalled = command_gave_up(session, patience, report.state == DOWNLOAD_RUNNING, report.done_bytes, report.name,
+                                   &report.why);
     download_report_free(&report);
     return stalled;
 }
@@ -77,11 +83,11 @@ bool command_leave_waiting(struct session *session)
 
 static bool wait_for(struct session *session, uint64_t number)
 {
-    uint64_t done_bytes = 0, moved_ms = timing_now_ms();
-    while (!downloads_wait(session->downloads, number, SLICE_MS)) {
+    struct command_patience patience = {.moved_ms = timing_now_ms()};
+    while (!downloads_wait(session->downloads, number, COMMAND_SLICE_MS)) {
         if (session_interrupted(session))
             return command_leave_waiting(session);
-        if (gave_up(session, number, &done_bytes, &moved_ms))
+        if (gave_up(session, number, &patience))
             return false;
     }
     struct download_report report = {0};

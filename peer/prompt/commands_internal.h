@@ -19,6 +19,20 @@ command_handler command_stats, command_verify, command_limit, command_sync;
 /* Says on standard error what is wrong, and returns false. */
 __attribute__((format(printf, 2, 3))) bool command_fail(struct session *session, const char *format, ...);
 
+/* How often one that waits looks whether the user wants it no longer. */
+#define COMMAND_SLICE_MS 100u
+
+/* A download that is waited for; all zero but moved_ms, which is the time at its begin. */
+struct command_patience {
+    uint64_t done_bytes, moved_ms;
+};
+/*
+ * Whether nothing came for so long that a script does not wait any longer, which has been said then.  `moves`: it waits for
+ * nobody, though no byte may have come; `why`: what is known of the reason if it does.
+ */
+bool command_gave_up(struct session *session, struct command_patience *patience, bool moves, uint64_t done_bytes,
+                     const char *name, const struct why *why);
+
 /* Says what becomes of a download whose wait was interrupted; false. */
 bool command_leave_waiting(struct session *session);
 

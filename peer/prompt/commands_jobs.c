@@ -7,9 +7,6 @@
 #include "timing.h"
 #include "units.h"
 
-#define SLICE_MS 100u
-/* A script does not wait for holders longer than this. */
-#define STALLED_MAX_MS 30000u
 /* A tracker that always has one more page is not listened to for ever. */
 #define PAGES_MAX 10000u
 /* Names that mean several contents: so many are asked for at a prompt, or told of in a script. */
@@ -172,31 +169,24 @@ bool commands_print_job(struct session *session, const struct job_report *report
     return totals->done_files == totals->files && totals->ambiguous_files == 0;
 }
 
-/* Whether nothing came for so long that a script does not wait any longer. */
-static bool gave_up(struct session *session, struct job *job, uint64_t *done_bytes, uint64_t *moved_ms)
+static bool gave_up(struct session *session, struct job *job, struct command_patience *patience)
 {
     struct job_report report;
     if (job_report(job, &report))
         return false;
-    uint64_t now_ms = timing_now_ms();
-    if (report.state != JOB_STALLED || report.received_bytes != *done_bytes)
-        *moved_ms = now_ms;
-    *done_bytes = report.received_bytes;
-    bool stalled = now_ms - *moved_ms >= STALLED_MAX_MS;
-    if (stalled)
-        (void)command_fail(session, "download of %s: nobody to fetch from%s%s; what is here is kept", report.title,
-                           report.why.text[0] ? ": " : "", report.why.text);
+    bool stalled = command_gave_up(session, patience, report.state != JOB_STALLED, report.received_bytes, report.title,
+                                   &report.why);
     job_report_free(&report);
     return stalled;
 }
 
 static bool wait_for(struct session *session, struct job *job)
 {
-    uint64_t done_bytes = 0, moved_ms = timing_now_ms();
+    struct command_patience patience = {.moved_ms = timing_now_ms()};
     struct job_report report;
-    while (!job_wait(job, SLICE_MS)) {
+    while (!job_wait(job, COMMAND_SLICE_MS)) {
         bool interrupted = session_interrupted(session);
-        if (!interrupted && !gave_up(session, job, &done_bytes, &moved_ms))
+        if (!interrupted && !gave_up(session, job, &patience))
             continue;
         if (!session->attached)
             job_cancel(job); /* nobody is left whose download it is */

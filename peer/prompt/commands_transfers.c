@@ -4,8 +4,6 @@
 #include "names.h"
 #include "units.h"
 
-#define SLICE_MS 100u
-
 /* ---- cancel ---- */
 
 bool command_can_cancel(const struct download_report *report)
@@ -83,7 +81,7 @@ static bool choose(struct session *session, const char *word, struct chosen *ret
 static bool await_cancelled(struct session *session, uint64_t number)
 {
     struct download_report report = {0};
-    while (!downloads_wait(session->downloads, number, SLICE_MS))
+    while (!downloads_wait(session->downloads, number, COMMAND_SLICE_MS))
         if (session_interrupted(session))
             return command_fail(session, "interrupted; what is being cancelled ends in the background");
     if (downloads_report(session->downloads, number, &report))

@@ -7,7 +7,6 @@
 #include "timing.h"
 #include "units.h"
 
-#define SLICE_MS 100u
 /* A repair that nobody sends anything for is left alone after this time; it goes on in the background. */
 #define PATIENCE_MS 5000u
 
@@ -174,7 +173,7 @@ static void await_repairs(struct verification *run)
             if (!run->repairs[i].settled)
                 look_at_repair(run, &run->repairs[i]);
             if (!run->repairs[i].settled && left++ == 0)
-                (void)downloads_wait(run->session->downloads, run->repairs[i].number, SLICE_MS);
+                (void)downloads_wait(run->session->downloads, run->repairs[i].number, COMMAND_SLICE_MS);
         }
     } while (left > 0 && !session_interrupted(run->session));
     if (left > 0)
