@@ -202,7 +202,7 @@ static void check_headers(struct http_request *request, const char *method, cons
 static bool check_body(struct http_request *request)
 {
     const char *length_text = http_request_header(request, "Content-Length");
-    bool chunked = http_request_header(request, "Transfer-Encoding") != NULL;
+    const char *coding = http_request_header(request, "Transfer-Encoding");
     uint64_t length = 0;
     size_t maximum = request->route == NULL ? 0 : request->route->body_max;
     const char *type = http_request_header(request, "Content-Type");
@@ -211,10 +211,14 @@ static bool check_body(struct http_request *request)
         refuse(request, 400, "invalid-request", "Content-Length is not a number");
         return false;
     }
+    if (coding != NULL && strcasecmp(coding, "chunked") != 0) { /* who knows where it ends */
+        refuse(request, 400, "invalid-request", "the only Transfer-Encoding that is taken is chunked");
+        return false;
+    }
     if (length > maximum)
         refuse(request, 413, "body-too-large", "the body has %llu bytes; this path takes at most %zu",
                (unsigned long long)length, maximum);
-    if ((length > 0 || chunked) && (type == NULL || !http_text_is_json(type)))
+    if ((length > 0 || coding != NULL) && (type == NULL || !http_text_is_json(type)))
         refuse(request, 415, "not-json", "the body must be application/json");
     return length <= (uint64_t)maximum + REFUSED_BODY_MAX;
 }
@@ -458,6 +462,19 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 /* ---- start and stop ---- */
 
+/*
+ * Decodes a path or an argument in place.  A NUL would end it early, so that "/v1/peers%00x" were "/v1/peers": it becomes a
+ * byte that is in no UTF-8, and so in no path of ours and no valid argument.
+ */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    for (char *at = text; (at = strstr(at, "%00")) != NULL; at += 3)
+        memcpy(at, "%ff", 3);
+    return MHD_http_unescape(text);
+}
+
 static enum err start_daemon(struct http_server *server, struct why *why)
 {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_PEDANTIC_CHECKS;
@@ -474,7 +491,7 @@ static enum err start_daemon(struct http_server *server, struct why *why)
                          MHD_OPTION_CONNECTION_LIMIT, (unsigned)connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                          (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s,
                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-                         server, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+                         server, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (server->daemon == NULL)
         return why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
     return ERR_OK;

@@ -5,7 +5,7 @@
  * What it settles before a handler is called, each with a problem document: unknown path (404), known path with another
  * method (405 with Allow), a body that is too large (413) or comes too slowly, a POST or DELETE from a foreign Origin
  * (403), a body that is not application/json (415), a Host that is not ours (421), an absent or repeated Host,
- * Content-Length together with Transfer-Encoding (400).
+ * Content-Length together with Transfer-Encoding, or one that is not chunked (400).
  *
  * Threads: handlers run on the server's threads, several at a time.  Each request gets exactly one http_reply_*(): within
  * its handler, or after http_defer() later from any thread.  After the reply the request is gone.
