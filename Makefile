@@ -116,10 +116,13 @@ $(out)/unit/%: $(out)/obj/tests/unit/%.o $(out)/libtestable.a
 	@mkdir -p $(@D)
 	$(call quiet,LINK,$@)$(CC) $(all_ldflags) $^ -lcmocka $(libs_common) $(libs_tracker) $(libs_peer) -o $@
 
+with_postgres := $(if $(wildcard /usr/bin/python3),/usr/bin/python3 tests/e2e/postgres.py)
+
 unit: $(unit_programs)
 
+# With a PostgreSQL server for those that want one.
 check: all unit
-	@tests/unit/run $(unit_programs)
+	@$(with_postgres) tests/unit/run $(unit_programs)
 
 # libFuzzer needs clang; everything is compiled again with coverage into a folder of its own.
 fuzz:

@@ -157,7 +157,7 @@ static void a_write_that_fails_spoils_no_other_of_its_batch(void **state)
     register_request_free(&last);
 }
 
-/* ---- time ---- */
+/* ---- time: sweeps go on all the while, as in a tracker; a store may take them as a sign that writes are possible ---- */
 
 /* Registers where it has to, so that the peer is alive now. */
 static void keep_alive(uint8_t peer, unsigned first, unsigned count)
@@ -172,7 +172,8 @@ static void lapsed_peers_are_hidden_before_the_sweep(void **state)
     reopen(1000);
     put(1, 0, 3);
     put(2, 2, 3);
-    PATIENCE_UNTIL(found("file 000000") == 0, (keep_alive(2, 2, 3), usleep(20000)));
+    uint64_t expired = 0;
+    PATIENCE_UNTIL(found("file 000000") == 0, (keep_alive(2, 2, 3), sweep_all(&expired), usleep(100000)));
     keep_alive(2, 2, 3);
     assert_int_equal(peers_listed(), 1);
     assert_int_equal(found(NULL), 3);
@@ -189,9 +190,8 @@ static void lapsed_peers_are_hidden_before_the_sweep(void **state)
     assert_int_equal(leave(1).err, ERR_NOT_FOUND);
     assert_int_equal(change(1, &files).err, ERR_NOT_FOUND);
     keep_alive(2, 2, 3);
-    uint64_t expired = 0;
     sweep_all(&expired);
-    assert_int_equal(expired, 1);
+    assert_true(expired >= 1);
     assert_int_equal(counts().contents, 3);
     assert_int_equal(counts().peers, 1);
     assert_int_equal(put(1, 0, 3).err, ERR_OK);
@@ -208,7 +208,7 @@ static void a_lapsed_registration_is_nobodys(void **state)
     rival.address.port = 7777;
     struct store_write write = {.err = ERR_CONFLICT};
     const struct store_write attempt = {.op = STORE_REGISTER, .registration = &rival};
-    PATIENCE_UNTIL(write.err == ERR_OK, (usleep(20000), write = apply(attempt)));
+    PATIENCE_UNTIL(write.err == ERR_OK, (usleep(20000), sweep_all(NULL), write = apply(attempt)));
     assert_int_equal(write.files_held, 1);
     register_request_free(&rival);
 }
@@ -216,12 +216,14 @@ static void a_lapsed_registration_is_nobodys(void **state)
 static void a_restart_keeps_everything_and_gives_a_full_expiry(void **state)
 {
     (void)state;
-    reopen(400);
+    reopen(2000);
     put(1, 0, 3);
     put(2, 0, 1000);
     add(2, 1000, 500);
     leave(2);
-    PATIENCE_UNTIL(peers_listed() == 0, usleep(20000));
+    usleep(2100000);
+    reopen(2000);
+    assert_int_equal(beat(1).err, ERR_OK);
     reopen(EXPIRE_MS);
     assert_int_equal(found(NULL), 3);
     assert_int_equal(beat(1).err, ERR_OK);
@@ -230,7 +232,7 @@ static void a_restart_keeps_everything_and_gives_a_full_expiry(void **state)
     assert_int_equal(counts().peers, 1);
     assert_int_equal(counts().contents, 3);
     reopen(500);
-    PATIENCE_UNTIL(peers_listed() == 0, usleep(20000));
+    PATIENCE_UNTIL(peers_listed() == 0, (sweep_all(NULL), usleep(20000)));
 }
 
 static void an_age_is_the_time_since_the_last_word(void **state)
