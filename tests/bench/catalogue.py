@@ -86,7 +86,7 @@ def held(peer, each, files):
 
 
 def held_in_a_row(peer, each, files):
-    """The same, but those that stand beside each other: what a tracker takes in sooner, as one place of its database changes."""
+    """The same, but those that stand beside each other: sooner taken in, as one place of a database changes."""
     return [number % files for number in range(peer * each, (peer + 1) * each)]
 
 

@@ -181,7 +181,7 @@ def parser():
     add_programs(one, trackers.KINDS)
     one.set_defaults(run=trackers.run, place=ROOT / "build")
 
-    one = commands.add_parser("tracker-growth", parents=[common, of_trackers], help="trackers of more and more peers and files",
+    one = commands.add_parser("tracker-growth", parents=[common, of_trackers], help="more and more peers and files",
                               description="Both series, or that of --peers or --files alone.")  # fmt: skip
     one.add_argument("--peers", dest="series_peers", type=list_of(count(1_000_000)), metavar="LIST",
                      help="with as many files, 10 of each peer (1000,3000,10000,30000,100000)")  # fmt: skip
@@ -213,8 +213,12 @@ def usage_fault(options):
 
 
 def choose_programs(options, bench):
-    kinds = {"transfer": contest.TRANSFER, "small-files": contest.SMALL_FILES, "sync": syncing.KINDS, "tracker": trackers.KINDS}
-    kinds = kinds.get(options.command, swarms.KINDS)
+    kinds = {
+        "transfer": contest.TRANSFER,
+        "small-files": contest.SMALL_FILES,
+        "sync": syncing.KINDS,
+        "tracker": trackers.KINDS,
+    }.get(options.command, swarms.KINDS)
     options.programs = needs.present(list(dict.fromkeys(options.programs)), kinds, bench.say)
     if not options.programs and options.command not in ("hash", "tracker-growth"):
         raise process.Failed("none of the programs is here")

@@ -4,7 +4,8 @@
 --
 -- A line of FILE is method, path, secret and body, with a tab between them; secret and body may be empty.  Each thread takes
 -- every THREADSth line.  "cycle": all are made beforehand and sent again and again.  "once": none is sent twice, and they
--- are read on the way.  BENCH_ADDRESSES in the environment: servers, which the threads share among them.  RATE: requests a second of all threads together, 0 for as many as there can be.
+-- are read on the way.  RATE: requests a second of all threads together, 0 for as many as there can be.
+-- The environment's BENCH_ADDRESSES are servers, which the threads share among them.
 
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s, ns; } bench_time; int clock_gettime(int clock, bench_time *ret);")

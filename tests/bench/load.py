@@ -34,8 +34,8 @@ class Load:
         self.process.interrupt()
 
     def figures(self, closes=False):
-        """Those of the whole run, where each request had its answer.  `closes`: the server closes after each answer, which wrk
-        counts among the errors in reading."""
+        """Those of the whole run, where each request had its answer.  `closes`: the server closes after each answer, which
+        wrk counts among the errors in reading."""
         self.process.wait(self.seconds + END_S)
         found = re.search(r"^figures (\{.*\})$", self.process.log(), re.MULTILINE)
         if self.process.status != 0 or not found:

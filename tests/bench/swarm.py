@@ -5,6 +5,7 @@ import shutil
 import statistics
 import time
 
+import machine
 import network
 import report
 import swarms
@@ -27,12 +28,6 @@ def bound_s(size, rate, uploads):
     return max(size * 8 / rate, size * len(uploads) / total)
 
 
-def idle_s():
-    """Seconds of all processors together that were spent on nothing."""
-    with open("/proc/stat", encoding="ascii") as file:
-        return int(file.readline().split()[4]) / os.sysconf("SC_CLK_TCK")
-
-
 def run_once(kind, options, path, digest, folder):
     """One program's run, in an empty folder; its figures as a dict."""
     size = path.stat().st_size
@@ -50,9 +45,9 @@ def run_once(kind, options, path, digest, folder):
         swarm = swarms.KINDS[kind](course)
         try:
             swarm.prepare()
-            linked, idle, began = course.seeder.sent_link_bytes(), idle_s(), time.monotonic()
+            linked, idle, began = course.seeder.sent_link_bytes(), machine.idle_s(), time.monotonic()
             seconds = swarm.run()
-            busy = 1 - (idle_s() - idle) / (time.monotonic() - began) / os.cpu_count()
+            busy = 1 - (machine.idle_s() - idle) / (time.monotonic() - began) / os.cpu_count()
             linked = course.seeder.sent_link_bytes() - linked
             sent = swarm.sent()
         finally:

@@ -1,5 +1,5 @@
-"""What all stations of `scripts/bench tracker` are given.  A station prepare()s itself once; a call of it is one run, and gives
-the figures of its rows: {row: {figure: number}}.
+"""What all stations of `scripts/bench tracker` are given.  A station prepare()s itself once; a call of it is one run, and
+gives the figures of its rows: {row: {figure: number}}.
 
 What is sent lies in memory, the database on a disk: what a tracker acknowledges is to survive the loss of power.
 """
@@ -7,15 +7,18 @@ What is sent lies in memory, the database on a disk: what a tracker acknowledges
 import os
 import pathlib
 import shutil
+import time
 
 import catalogue
 import load
+import machine
 from fill import fill
 from process import Failed
 from tracker_kinds import Enxame
 
 MEMORY_KINDS = ("tmpfs", "ramfs")
 CONNECTIONS = 64
+OTHERS_MAX = 0.15  # of the machine; interrupts and the kernel's own threads are among them
 EACH = 10  # files of a peer in the small database, and holders of a file in all
 # Nothing lapses meanwhile.
 PATIENT = ["--heartbeat", "3600", "--expire", "86400"]
@@ -99,10 +102,15 @@ class Course:
 
     def load(self, server, name, **more):
         """Loads the server; the figures, and what that cost it."""
-        before = server.cpu_s()
+        before, idle, began = server.cpu_s(), machine.idle_s(), time.monotonic()
         one = self.begin(server, name, **more)
         try:
             figures = one.figures(server.closes)
         finally:
-            one.process.stop()
-        return {**figures, "cpu_s": server.cpu_s() - before, **server.memory()}
+            usage = one.process.stop()
+        cpu_s = server.cpu_s() - before
+        whole_s = (time.monotonic() - began) * os.cpu_count()
+        others = max(0.0, 1 - (machine.idle_s() - idle + cpu_s + usage.cpu_s) / whole_s)
+        if others > OTHERS_MAX:
+            self.say(f"  other programs took {others:.0%} of the machine meanwhile: the next figures say little")
+        return {**figures, "cpu_s": cpu_s, "others": others, **server.memory()}

@@ -138,10 +138,11 @@ def check_lookup(course, server, files):
 def check_search(course, server, files):
     for file in (1, files // 3, files - 2):
         for kind, made in SEARCHES.items():
-            found = [one["name"] for one in ask(server, f"/v1/files?q={urllib.parse.quote(made(course.names, file))}")["files"]]
+            asked = made(course.names, file)
+            found = [one["name"] for one in ask(server, f"/v1/files?q={urllib.parse.quote(asked)}")["files"]]
             least = {"rare": 1, "absent": 0}.get(kind, 1 if files > 10_000 else 0)
             if len(found) < least or (kind == "rare" and found != [course.names.of(file)]) or (kind == "absent" and found):
-                raise Failed(f"a search for {made(course.names, file)!r} found {found}")
+                raise Failed(f"a search for {asked!r} found {found}")
 
 
 class Reads:

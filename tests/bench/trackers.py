@@ -92,19 +92,19 @@ def compare_stores(medians):
 
 def notes(options, medians):
     """Sentences on what is no column."""
+    size = report.size_text
     if "idle" in medians:
         one = medians["idle"]
-        yield (f"With {options.idle} idle connections there were {one['of_alone']:.2f} times as many heartbeats a second as without; "
-               f"memory grew from {report.size_text(one['rss_alone_bytes'])} to {report.size_text(one['rss_bytes'])}.")  # fmt: skip
+        yield (f"With {options.idle} idle connections there were {one['of_alone']:.2f} times as many heartbeats a second as "
+               f"without; memory grew from {size(one['rss_alone_bytes'])} to {size(one['rss_bytes'])}.")  # fmt: skip
     if "expiry" in medians:
         one = medians["expiry"]
         yield (f"The {LARGE_FILES} files of the peer that lapsed were gone after {one['sweep_s']:.1f} s; "
                f"the slowest heartbeat meanwhile took {one['max_ms']:.0f} ms.")  # fmt: skip
     if "memory" in medians:
         one = medians["memory"]
-        size = report.size_text
-        yield (f"With {options.files} files and {options.files * EACH} holdings {size(one['rss_bytes'])} were resident in the end "
-               f"({size(one['anonymous_bytes'])} of its own, {size(one['file_bytes'])} of files); "
+        yield (f"With {options.files} files and {options.files * EACH} holdings {size(one['rss_bytes'])} were resident in "
+               f"the end ({size(one['anonymous_bytes'])} of its own, {size(one['file_bytes'])} of files); "
                f"the database took {size(one['database_bytes'])}.")  # fmt: skip
 
 
@@ -138,4 +138,4 @@ def run(options, disk):
     medians = {row: report.medians(runs) for row, runs in found.items()}
     show(options, medians, disk)
     rows = {row: {"median": medians[row], "runs": found[row]} for row in found}
-    return {"peers": options.peers, "files": options.files, "seconds": options.seconds, "connections": CONNECTIONS, "rows": rows}
+    return {"peers": options.peers, "files": options.files, "seconds": options.seconds, "rows": rows}
