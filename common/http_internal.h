@@ -1,4 +1,4 @@
-/* What http_server.c, http_listen.c, http_reply.c, http_flow.c, http_link.c and http_limits.c share; for nobody else. */
+/* What http_server.c and its neighbours (http_life, _listen, _limits, _link, _reply, _flow) share; for nobody else. */
 #ifndef ENXAME_HTTP_INTERNAL_H
 #define ENXAME_HTTP_INTERNAL_H
 
@@ -94,6 +94,16 @@ struct http_request {
     size_t header_count;
     char *headers[REPLY_HEADERS_MAX][2];
 };
+
+/* What libmicrohttpd calls (http_server.c), and the watchdog's thread. */
+enum MHD_Result http_server_on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                       const char *method, const char *version, const char *upload, size_t *upload_size,
+                                       void **request_context);
+void http_server_on_completed(void *context, struct MHD_Connection *connection, void **request_context,
+                              enum MHD_RequestTerminationCode code);
+void http_server_on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                               enum MHD_ConnectionNotificationCode code);
+void *http_server_watch(void *context);
 
 struct http_link *http_link_new(int fd); /* NULL: out of memory */
 /*

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,14 +13,15 @@ static uint64_t microseconds(const struct timeval *time)
 
 static uint64_t resident_bytes(void)
 {
-    unsigned long long all, resident = 0;
+    char text[256] = "", *after_all;
     FILE *file = fopen("/proc/self/statm", "re");
     if (!file)
         return 0;
-    if (fscanf(file, "%llu %llu", &all, &resident) != 2)
-        resident = 0;
+    if (!fgets(text, sizeof text, file))
+        text[0] = '\0';
     fclose(file);
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    (void)strtoull(text, &after_all, 10); /* pages: of all memory, then of what is resident */
+    return strtoull(after_all, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t open_descriptors(void)

@@ -120,7 +120,7 @@ enum err store_sqlite_backup(const char *location, const char *file, bool (*go_o
         temporary = NULL;
         err = why_set(why, ERR_NOMEM, "out of memory");
     }
-    if (err == ERR_OK) {
+    if (err == ERR_OK && temporary) {
         fd = mkostemps(temporary, (int)strlen(".part"), O_CLOEXEC);
         if (fd < 0)
             err = why_set(why, err_from_errno(errno), "cannot write to the folder of %s: %s", file, strerror(errno));
