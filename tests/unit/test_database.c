@@ -1,5 +1,5 @@
 #include "../../common/database.h"
-#include "folder.h"
+#include "database_file.h"
 
 static sqlite3 *open_memory(void)
 {
@@ -134,15 +134,6 @@ static enum err open_file(char *ret_said, size_t capacity)
     return err;
 }
 
-static void change_file(const char *sql)
-{
-    sqlite3 *db = NULL;
-
-    assert_int_equal(sqlite3_open(in_folder("file.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    (void)sqlite3_close(db);
-}
-
 static void a_database_that_cannot_be_used_is_refused_with_what_to_do(void **state)
 {
     char said[4096], expected[4096];
@@ -150,17 +141,17 @@ static void a_database_that_cannot_be_used_is_refused_with_what_to_do(void **sta
     (void)state;
     assert_int_equal(open_file(said, sizeof said), ERR_OK); /* made */
     assert_int_equal(open_file(said, sizeof said), ERR_OK);
-    change_file("PRAGMA user_version = 9");
+    change_database("file.db", "PRAGMA user_version = 9");
     assert_int_equal(open_file(said, sizeof said), ERR_TOO_NEW);
     (void)snprintf(expected, sizeof expected,
                    "%s was written by a newer peer (schema 9, this one knows 1); use that, or another folder",
                    in_folder("file.db"));
     assert_string_equal(said, expected);
-    change_file("PRAGMA user_version = 1; PRAGMA application_id = 8");
+    change_database("file.db", "PRAGMA user_version = 1; PRAGMA application_id = 8");
     assert_int_equal(open_file(said, sizeof said), ERR_CORRUPT);
     (void)snprintf(expected, sizeof expected, "%s is damaged; move it away", in_folder("file.db"));
     assert_string_equal(said, expected);
-    change_file("PRAGMA application_id = 7");
+    change_database("file.db", "PRAGMA application_id = 7");
     assert_int_equal(open_file(said, sizeof said), ERR_OK);
     make_text("file.db", "this is no database, but it is long enough that somebody might take it for one");
     assert_int_equal(open_file(said, sizeof said), ERR_CORRUPT);

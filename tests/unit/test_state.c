@@ -1,20 +1,6 @@
-#include "folder.h"
+#include "state_fixture.h"
 
-#include "../../peer/state/state.h"
 #include "limits.h"
-
-#include <sqlite3.h>
-
-static struct state *open_state(const char *name)
-{
-    struct state *state = NULL;
-    struct why why = {""};
-    enum err err = state_open(in_folder(name), false, &state, &why);
-    if (err)
-        print_error("%s\n", why.text);
-    assert_int_equal(err, ERR_OK);
-    return state;
-}
 
 static struct content content_of(unsigned number, uint64_t size)
 {
@@ -29,7 +15,7 @@ static struct content content_of(unsigned number, uint64_t size)
 static void an_identity_survives(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct identity first = *state_identity(state);
     struct stat status;
     assert_int_equal(stat(in_folder("dir/.enxame/secret"), &status), 0);
@@ -37,7 +23,7 @@ static void an_identity_survives(void **unused)
     assert_int_equal(stat(in_folder("dir/.enxame"), &status), 0);
     assert_int_equal(status.st_mode & 0777, 0700);
     state_close(state);
-    state = open_state("dir");
+    state = open_state();
     assert_memory_equal(&first, state_identity(state), sizeof first);
     assert_false(state_was_copied(state));
     assert_string_equal(state_dir(state), in_folder("dir"));
@@ -47,7 +33,7 @@ static void an_identity_survives(void **unused)
 static void a_second_peer_is_refused_or_takes_the_next_folder(void **unused)
 {
     (void)unused;
-    struct state *first = open_state("dir"), *second = NULL, *third = NULL;
+    struct state *first = open_state(), *second = NULL, *third = NULL;
     struct why why = {""};
     assert_int_equal(state_open(in_folder("dir"), false, &second, &why), ERR_LOCKED);
     assert_null(second);
@@ -65,7 +51,7 @@ static void a_second_peer_is_refused_or_takes_the_next_folder(void **unused)
 static void a_copied_folder_gets_a_new_identity_and_looks_at_its_parts_again(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct identity first = *state_identity(state);
     struct download_row row = {.content = content_of(1, 100000), .name = strdup("a"), .target = NULL};
     row.target = strdup(in_folder("dir/sub/a"));
@@ -87,7 +73,7 @@ static void a_copied_folder_gets_a_new_identity_and_looks_at_its_parts_again(voi
     snprintf(command, sizeof command, "cp -a %s/dir %s/copy", folder, folder);
     assert_int_equal(system(command), 0);
 
-    state = open_state("copy");
+    state = open_state_in("copy");
     assert_true(state_was_copied(state));
     assert_memory_not_equal(&first, state_identity(state), sizeof first);
     struct identity copied = *state_identity(state);
@@ -101,11 +87,11 @@ static void a_copied_folder_gets_a_new_identity_and_looks_at_its_parts_again(voi
     download_row_free(&rows[0]);
     free(rows);
     state_close(state);
-    state = open_state("copy");
+    state = open_state_in("copy");
     assert_false(state_was_copied(state));
     assert_memory_equal(&copied, state_identity(state), sizeof copied);
     state_close(state);
-    state = open_state("dir");
+    state = open_state();
     assert_memory_equal(&first, state_identity(state), sizeof first);
     state_close(state);
 }
@@ -113,7 +99,7 @@ static void a_copied_folder_gets_a_new_identity_and_looks_at_its_parts_again(voi
 static void a_malformed_secret_is_kept_and_refused(void **unused)
 {
     (void)unused;
-    state_close(open_state("dir"));
+    state_close(open_state());
     make_text("dir/.enxame/secret", "0123\n");
     struct state *state;
     struct why why = {""};
@@ -137,19 +123,11 @@ static void a_file_in_the_way_is_refused(void **unused)
 
 /* ---- the database ---- */
 
-static void change_db(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(in_folder("dir/.enxame/state.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static void a_newer_schema_is_refused(void **unused)
 {
     (void)unused;
-    state_close(open_state("dir"));
-    change_db("PRAGMA user_version = 99");
+    state_close(open_state());
+    change_state("PRAGMA user_version = 99");
     struct state *state;
     struct why why = {""};
     assert_int_equal(state_open(in_folder("dir"), false, &state, &why), ERR_TOO_NEW);
@@ -159,7 +137,7 @@ static void a_newer_schema_is_refused(void **unused)
 static void a_damaged_database_is_named_and_kept(void **unused)
 {
     (void)unused;
-    state_close(open_state("dir"));
+    state_close(open_state());
     make_pattern("dir/.enxame/state.db", 20000, 7);
     struct state *state;
     struct why why = {""};
@@ -167,18 +145,18 @@ static void a_damaged_database_is_named_and_kept(void **unused)
     assert_non_null(strstr(why.text, "state.db"));
     assert_non_null(strstr(why.text, "moved away"));
     assert_int_equal(rename(in_folder("dir/.enxame/state.db"), in_folder("away")), 0);
-    state_close(open_state("dir"));
+    state_close(open_state());
 }
 
 static void the_clock_survives_and_never_goes_back(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     assert_int_equal(state_clock(state), 0);
     assert_int_equal(state_save_clock(state, 7000), ERR_OK);
     assert_int_equal(state_save_clock(state, 6000), ERR_OK);
     state_close(state);
-    state = open_state("dir");
+    state = open_state();
     assert_int_equal(state_clock(state), 7000);
     state_close(state);
 }
@@ -195,11 +173,11 @@ static void hashes_are_found_by_path_and_stamp(void **unused)
     struct hashed hashed = {.content = content_of(3, 40000), .chunk_size = BLOCK_SIZE, .layer = layer, .count = 3};
     struct stamp stamp = {.device = UINT64_MAX, .inode = 2, .size = 40000, .mtime_ns = -1, .taken_ns = 9 * SECOND};
     struct hashed found;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     const char *path = "/a \xff 'quoted'";
     assert_int_equal(state_save_hash(state, path, &stamp, &hashed), ERR_OK);
     state_close(state);
-    state = open_state("dir");
+    state = open_state();
     assert_int_equal(state_find_hash(state, path, &stamp, true, &found), ERR_OK);
     assert_true(content_equal(&found.content, &hashed.content));
     assert_int_equal(found.count, 3);
@@ -222,7 +200,7 @@ static void a_hash_of_a_file_just_written_is_not_trusted(void **unused)
     struct hashed hashed = {.content = content_of(3, 40000), .chunk_size = BLOCK_SIZE, .layer = layer, .count = 3};
     struct stamp stamp = {.size = 40000, .mtime_ns = 10 * SECOND, .ctime_ns = 5 * SECOND, .taken_ns = 12 * SECOND - 1};
     struct hashed found;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     assert_int_equal(state_save_hash(state, "/a", &stamp, &hashed), ERR_OK);
     assert_int_equal(state_find_hash(state, "/a", &stamp, false, &found), ERR_NOT_FOUND);
     assert_int_equal(state_find_hash(state, "/a", &stamp, true, &found), ERR_NOT_FOUND);
@@ -248,7 +226,7 @@ static struct download_row make_row(unsigned number, uint64_t size, const char *
 static void downloads_survive_with_their_progress(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct download_row row = make_row(1, 5 * BLOCK_SIZE, in_folder("dir/a")), *rows;
     size_t count;
     uint8_t layer[5 * HASH_SIZE];
@@ -264,7 +242,7 @@ static void downloads_survive_with_their_progress(void **unused)
     download_row_free(&row);
     state_close(state);
 
-    state = open_state("dir");
+    state = open_state();
     row = make_row(1, 5 * BLOCK_SIZE, in_folder("dir/a"));
     assert_int_equal(state_add_download(state, &row), ERR_OK);
     assert_int_equal(row.number, number);
@@ -287,7 +265,7 @@ static void downloads_survive_with_their_progress(void **unused)
 static void what_was_downloaded_otherwise_is_kept_once(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct content one = content_of(1, 5), other = content_of(2, 5);
     struct download_row *rows;
     size_t count;
@@ -323,7 +301,7 @@ static void what_was_downloaded_otherwise_is_kept_once(void **unused)
 static void numbers_of_downloads_are_never_used_again(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct download_row row = make_row(1, 5, "/elsewhere/a");
     assert_int_equal(state_add_download(state, &row), ERR_OK);
     uint64_t first = row.number;
@@ -333,7 +311,7 @@ static void numbers_of_downloads_are_never_used_again(void **unused)
     assert_true(row.number > first);
     download_row_free(&row);
     state_close(state);
-    state = open_state("dir");
+    state = open_state();
     struct download_row *rows;
     size_t count;
     assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &rows, &count), ERR_OK);
@@ -384,7 +362,7 @@ static void tell(struct state *state, const char *expected)
 static void a_pair_is_told_once_and_removed_with_its_last_file(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     tell(state, "");
     put(state, "/1", "a", 1, true);
     put(state, "/2", "a", 1, true);
@@ -404,7 +382,7 @@ static void a_pair_is_told_once_and_removed_with_its_last_file(void **unused)
 static void a_path_with_a_new_content_loses_the_old_one(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/1", "a", 1, true);
     put(state, "/1", "b", 1, true);
     tell(state, "+a:1 +b:1 ");
@@ -417,7 +395,7 @@ static void a_path_with_a_new_content_loses_the_old_one(void **unused)
 static void what_became_complete_is_told_again(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/part", "a", 1, false);
     tell(state, "~a:1 ");
     put(state, "/1", "a", 1, true);
@@ -432,7 +410,7 @@ static void what_became_complete_is_told_again(void **unused)
 static void what_changes_while_it_is_told_stays_untold(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/1", "a", 1, true);
     put(state, "/2", "b", 2, false);
     put(state, "/3", "c", 3, true);
@@ -454,7 +432,7 @@ static void what_changes_while_it_is_told_stays_untold(void **unused)
 static void a_request_whose_end_is_unknown_is_made_good(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/1", "a", 1, true);
     struct files_request lost = expect_untold(state, "+a:1 ");
     files_request_free(&lost);
@@ -467,7 +445,7 @@ static void a_request_whose_end_is_unknown_is_made_good(void **unused)
 static void a_tracker_that_forgot_is_told_all_but_no_removals(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/1", "a", 1, true);
     put(state, "/2", "b", 2, true);
     tell(state, "+a:1 +b:2 ");
@@ -480,7 +458,7 @@ static void a_tracker_that_forgot_is_told_all_but_no_removals(void **unused)
 static void requests_have_bounds(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     struct files_request request;
     char path[32], *name = malloc(NAME_SIZE_MAX + 1);
     assert_non_null(name);
@@ -521,7 +499,7 @@ static void requests_have_bounds(void **unused)
 static void shares_are_found_and_listed_in_order(void **unused)
 {
     (void)unused;
-    struct state *state = open_state("dir");
+    struct state *state = open_state();
     put(state, "/part", "z", 1, false);
     put(state, "/whole", "m", 1, true);
     put(state, "/2", "a", 2, true);

@@ -1,29 +1,7 @@
 /* Unfinished downloads that are to replace a damaged file. */
-#include "folder.h"
+#include "state_fixture.h"
 
-#include "../../peer/state/state.h"
 #include "limits.h"
-
-#include <sqlite3.h>
-
-static struct state *open_state(void)
-{
-    struct state *state = NULL;
-    struct why why = {""};
-    enum err err = state_open(in_folder("dir"), false, &state, &why);
-    if (err)
-        print_error("%s\n", why.text);
-    assert_int_equal(err, ERR_OK);
-    return state;
-}
-
-static void change_db(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(in_folder("dir/.enxame/state.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
 
 static const struct content content = {.root = {1, 2, 3}, .size = 100000};
 static const struct stamp stamp = {
@@ -121,7 +99,7 @@ static void a_database_without_repairs_gets_a_place_for_them(void **unused)
 {
     (void)unused;
     state_close(open_state());
-    change_db("DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 2");
+    change_state("DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 2");
     struct state *state = open_state();
     struct download_row row = add(state);
     assert_true(state_is_damaged(state, row.target, &stamp));

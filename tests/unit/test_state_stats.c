@@ -1,30 +1,9 @@
 /* How long downloads took: what is kept of it. */
-#include "folder.h"
+#include "state_fixture.h"
 
-#include "../../peer/state/state.h"
 #include "limits.h"
 
 #include <math.h>
-#include <sqlite3.h>
-
-static struct state *open_state(void)
-{
-    struct state *state = NULL;
-    struct why why = {""};
-    enum err err = state_open(in_folder("dir"), false, &state, &why);
-    if (err)
-        print_error("%s\n", why.text);
-    assert_int_equal(err, ERR_OK);
-    return state;
-}
-
-static void change_db(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(in_folder("dir/.enxame/state.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
 
 static void add(struct state *state, uint64_t size, uint64_t holders, uint64_t chunk_size, uint64_t elapsed_ms)
 {
@@ -113,7 +92,7 @@ static void a_database_without_them_gets_them_and_keeps_the_rest(void **unused)
     assert_int_equal(state_add_download(state, &row), ERR_OK);
     download_row_free(&row);
     state_close(state);
-    change_db(
+    change_state(
         "DROP TABLE statistics; DROP TABLE repairs; ALTER TABLE downloads DROP COLUMN hidden; PRAGMA user_version = 1");
     state = open_state();
     assert_int_equal(state_list_downloads(state, false, 0, SIZE_MAX, &downloads, &count), ERR_OK);
@@ -135,7 +114,7 @@ static void numbers_that_none_can_be_are_told(void **unused)
     size_t count;
     add(state, 1, 1, 16384, 1);
     state_close(state);
-    change_db("UPDATE statistics SET squares = -1");
+    change_state("UPDATE statistics SET squares = -1");
     state = open_state();
     assert_int_equal(state_list_statistics(state, &rows, &count), ERR_CORRUPT);
     assert_null(rows);

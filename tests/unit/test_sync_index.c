@@ -1,19 +1,11 @@
+#include "database_file.h"
 #include "index_fixture.h"
 
 #include "../../peer/sync/sync_index_internal.h"
 #include "limits.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/wait.h>
-
-static void change_db(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(in_folder("sync.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
 
 static void put(struct sync_index *index, const char *name, enum sync_kind kind, unsigned content, uint64_t clock)
 {
@@ -405,9 +397,9 @@ static void a_database_that_is_not_ours_is_refused(void **unused)
 {
     (void)unused;
     index_close(open_index());
-    change_db("PRAGMA user_version = 99");
+    change_database("sync.db", "PRAGMA user_version = 99");
     assert_int_equal(open_fails("newer peer"), ERR_TOO_NEW);
-    change_db("PRAGMA user_version = 1; PRAGMA application_id = 5");
+    change_database("sync.db", "PRAGMA user_version = 1; PRAGMA application_id = 5");
     assert_int_equal(open_fails("is damaged"), ERR_CORRUPT);
     unlink(in_folder("sync.db-wal"));
     make_text("sync.db", "this is no database, but it is long enough that somebody might take it for one");
@@ -431,7 +423,7 @@ static void a_damaged_row_is_told(void **unused)
         struct sync_page page;
         put(index, "a", SYNC_FILE, 1, 1);
         index_close(index);
-        change_db(damages[i]);
+        change_database("sync.db", damages[i]);
         index = open_index();
         assert_int_equal(index_get(index, "a", &row), ERR_CORRUPT);
         assert_int_equal(index_page(index, 0, 10, &page), ERR_CORRUPT);
