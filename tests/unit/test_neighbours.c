@@ -1,5 +1,5 @@
 /* The table of neighbours: what it tells others, and whom it wakes. */
-#include "test.h"
+#include "neighbours_fixture.h"
 
 #include "../../peer/neighbours/neighbours.h"
 
@@ -7,8 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const uint8_t own_id[HASH_SIZE] = {0xEE}, own_instance[INSTANCE_SIZE] = {0xEE};
 
 static int set_up(void **state)
 {
@@ -23,15 +21,6 @@ static int tear_down(void **state)
 {
     neighbours_free(*state);
     return 0;
-}
-
-static struct address place(unsigned n)
-{
-    struct address address;
-    char text[32];
-    snprintf(text, sizeof text, "10.0.%u.%u", n / 250, n % 250 + 1);
-    assert_true(address_parse_host(text, 6000, &address));
-    return address;
 }
 
 static void greeted(struct neighbours *neighbours, unsigned n, unsigned features)

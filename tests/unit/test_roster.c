@@ -1,9 +1,5 @@
 /* Who is a neighbour: what follows from a greeting, a failure, hearsay, a farewell. */
-#include "test.h"
-
-#include "../../peer/neighbours/roster.h"
-
-static const uint8_t own_id[HASH_SIZE] = {0xEE}, own_instance[INSTANCE_SIZE] = {0xEE};
+#include "neighbours_fixture.h"
 
 static int set_up(void **state)
 {
@@ -17,16 +13,6 @@ static int tear_down(void **state)
 {
     roster_free(*state);
     return 0;
-}
-
-/* 10.0.<n / 250>.<n % 250 + 1>:6000 */
-static struct address place(unsigned n)
-{
-    struct address address;
-    char text[32];
-    snprintf(text, sizeof text, "10.0.%u.%u", n / 250, n % 250 + 1);
-    assert_true(address_parse_host(text, 6000, &address));
-    return address;
 }
 
 static struct neighbour_sighting sighting(unsigned n, enum neighbour_source source)
