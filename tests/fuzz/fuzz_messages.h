@@ -8,6 +8,12 @@
 /* Parses into `ret_message` and returns its text; NULL where the input was refused. */
 typedef char *round_trip(const char *text, size_t length);
 
+/* Whoever refuses says why. */
+static inline void must_say(const struct why *why)
+{
+    must(why->text[0] != '\0' && memchr(why->text, '\0', sizeof why->text));
+}
+
 #define ROUND_TRIP(type, parse_call, format_call, free_call)                                                           \
     static char *round_##type(const char *text, size_t length)                                                         \
     {                                                                                                                  \
@@ -15,7 +21,7 @@ typedef char *round_trip(const char *text, size_t length);
         struct why why = {.text = ""};                                                                                 \
         enum err err = parse_call;                                                                                     \
         if (err) {                                                                                                     \
-            must(why.text[0] != '\0' && memchr(why.text, '\0', sizeof why.text));                                      \
+            must_say(&why);                                                                                            \
             return NULL;                                                                                               \
         }                                                                                                              \
         char *written = format_call;                                                                                   \

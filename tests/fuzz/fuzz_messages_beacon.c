@@ -9,7 +9,7 @@ static char *round_beacon(const char *text, size_t length)
     struct beacon beacon;
     struct why why = {.text = ""};
     if (beacon_parse(text, length, &beacon, &why)) {
-        must(why.text[0] != '\0' && memchr(why.text, '\0', sizeof why.text));
+        must_say(&why);
         return NULL;
     }
     must(length <= BEACON_SIZE_MAX && beacon.address.port != 0);

@@ -29,7 +29,7 @@ static char *round_page(const char *text, size_t length)
     struct sync_page page;
     struct why why = {.text = ""};
     if (sync_page_parse(text, length, &page, &why)) {
-        must(why.text[0] != '\0' && memchr(why.text, '\0', sizeof why.text));
+        must_say(&why);
         return NULL;
     }
     size_t bound = SYNC_PAGE_HEAD_SIZE;
