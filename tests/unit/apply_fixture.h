@@ -6,18 +6,16 @@
 #define ENXAME_TEST_APPLY_FIXTURE_H
 
 #include "folder.h"
+#include "logged.h"
+#include "patience.h"
 
 #include "../../peer/sync/sync_remote.h"
 #include "limits.h"
-#include "log.h"
 #include "neighbours.h"
 #include "server.h"
-#include "timing.h"
 
 #include <dirent.h>
 #include <signal.h>
-
-#define WAIT_MS 60000u
 
 static const uint8_t peer_id[HASH_SIZE] = {0xAA, 1};
 
@@ -32,11 +30,6 @@ static struct sync *sync_;
 static uint64_t told;
 
 /* ---- the peer ---- */
-
-static inline void drop_line(void *context, enum log_level level, const char *line)
-{
-    (void)context, (void)level, (void)line;
-}
 
 static inline void open_all(void)
 {
@@ -85,17 +78,14 @@ static inline void start(void)
     if (err)
         print_error("%s\n", why.text);
     assert_int_equal(err, ERR_OK);
-    uint64_t until_ms = timing_now_ms() + WAIT_MS;
-    while (sync_current_state(sync_) != SYNC_RUNNING && timing_now_ms() < until_ms)
-        (void)usleep(1000);
-    assert_int_equal(sync_current_state(sync_), SYNC_RUNNING);
+    EVENTUALLY(sync_current_state(sync_) == SYNC_RUNNING);
 }
 
 static inline int set_up(void **unused)
 {
     if (folder_set_up(unused))
         return -1;
-    log_setup(LOG_ERROR, LOG_TEXT, drop_line, NULL);
+    logged_begin(LOG_ERROR);
     open_all();
     start();
     return 0;
@@ -181,12 +171,6 @@ static inline unsigned trash_rows(void)
     return (unsigned)count;
 }
 
-#define WAIT_FOR(condition)                                                                                            \
-    for (uint64_t until_ms_ = timing_now_ms() + WAIT_MS; !(condition);) {                                              \
-        assert_true(timing_now_ms() < until_ms_);                                                                      \
-        (void)usleep(2000);                                                                                            \
-    }
-
 /* ---- entries ---- */
 
 static inline struct content content_of(const char *text)
@@ -253,7 +237,7 @@ static inline void give(const char *name, enum sync_kind kind, const char *text,
 static inline void know(const char *name, const char *text)
 {
     write_text(name, text);
-    WAIT_FOR(knows(name, SYNC_FILE, text));
+    EVENTUALLY(knows(name, SYNC_FILE, text));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -3,33 +3,13 @@
 #define ENXAME_TEST_LIBRARY_FIXTURE_H
 
 #include "folder.h"
+#include "logged.h"
+#include "patience.h"
 
 #include "../../peer/library/library.h"
-#include "log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-static char log_text[65536];
-
-static inline void keep_line(void *context, enum log_level level, const char *line)
-{
-    (void)level;
-    (void)context;
-    pthread_mutex_lock(&log_lock);
-    size_t used = strlen(log_text);
-    snprintf(log_text + used, sizeof log_text - used, "%s\n", line);
-    pthread_mutex_unlock(&log_lock);
-}
-
-static inline bool was_logged(const char *text)
-{
-    pthread_mutex_lock(&log_lock);
-    bool found = strstr(log_text, text) != NULL;
-    pthread_mutex_unlock(&log_lock);
-    return found;
-}
 
 static struct state *state;
 static struct library *library;
@@ -44,10 +24,10 @@ static inline void count_news(void *context)
 static inline void open_all(void)
 {
     struct why why = {""};
+    logged_begin(LOG_INFO);
     assert_int_equal(state_open(in_folder("dir"), false, &state, &why), ERR_OK);
     assert_int_equal(library_new(state, &library), ERR_OK);
     library_set_news(library, count_news, NULL);
-    log_text[0] = '\0';
     atomic_store(&news_count, 0);
 }
 

@@ -2,11 +2,10 @@
 #ifndef ENXAME_TEST_PART_FIXTURE_H
 #define ENXAME_TEST_PART_FIXTURE_H
 
-#include "test.h"
+#include "logged.h"
 
 #include "../../peer/swarm/part_file.h"
 #include "limits.h"
-#include "log.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -26,13 +25,6 @@ static uint64_t part_number;
 static struct content part_content;
 static uint8_t part_bytes[PART_SIZE], part_layer[PART_CHUNKS * HASH_SIZE];
 
-static inline void part_discard_log(void *context, enum log_level level, const char *line)
-{
-    (void)level;
-    (void)context;
-    (void)line;
-}
-
 static inline void part_hash(const uint8_t *bytes, size_t length, uint64_t blocks, uint8_t *ret_hash)
 {
     struct merkle_stream *stream = merkle_stream_new();
@@ -51,7 +43,7 @@ static inline size_t part_length(uint64_t index)
 
 static inline void part_make_content(void)
 {
-    log_setup(LOG_ERROR, LOG_TEXT, part_discard_log, NULL);
+    logged_begin(LOG_ERROR);
     for (size_t i = 0; i < PART_SIZE; i++)
         part_bytes[i] = (uint8_t)(i * 31 + i / 997 + 1); /* no chunk of zeros, as a hole has */
     part_content.size = PART_SIZE;

@@ -6,17 +6,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-/* The library's thread needs a while; far more than that is a failure. */
-static bool comes_to_be_served(const char *text)
-{
-    for (int i = 0; i < 300; i++) {
-        if (is_served(text))
-            return true;
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
-    return false;
-}
-
 /* ---- files that change ---- */
 
 static void a_changed_file_is_not_served_as_before_and_hashed_again(void **unused)
@@ -34,7 +23,7 @@ static void a_changed_file_is_not_served_as_before_and_hashed_again(void **unuse
     assert_true(was_logged("/a changed: no longer shared as it was"));
     assert_true(atomic_load(&news_count) > before);
     assert_true(state_has_untold(state));
-    assert_true(comes_to_be_served("after it"));
+    EVENTUALLY(is_served("after it"));
     assert_int_equal(state_untold(state, 100, &request), ERR_OK);
     assert_int_equal(request.remove.count, 1);
     assert_int_equal(request.add.count, 1);
@@ -98,7 +87,7 @@ static void a_look_at_all_finds_what_changed_or_is_gone(void **unused)
     assert_true(was_logged("/gone is gone"));
     assert_true(was_logged("/replaced is no file any more"));
     assert_true(is_served("still"));
-    assert_true(comes_to_be_served("after"));
+    EVENTUALLY(is_served("after"));
 }
 
 static void what_is_unshared_while_it_waits_stays_so(void **unused)
@@ -112,7 +101,7 @@ static void what_is_unshared_while_it_waits_stays_so(void **unused)
     make_text("b", "after b");
     library_check(library);
     assert_int_equal(library_unshare(library, "a", NULL), ERR_OK);
-    assert_true(comes_to_be_served("after b"));
+    EVENTUALLY(is_served("after b"));
     assert_false(is_served("after a"));
 }
 
@@ -256,6 +245,5 @@ int main(void)
         TEST(a_coarse_layer_gives_none_finer_than_itself),
         TEST(a_source_is_served_but_not_shared),
     };
-    log_setup(LOG_INFO, LOG_TEXT, keep_line, NULL);
     return cmocka_run_group_tests_name("library", tests, NULL, NULL);
 }

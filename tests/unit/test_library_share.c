@@ -315,8 +315,7 @@ static void the_end_stops_sharing_under_way(void **unused)
     close(fd);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, share_large, path), 0);
-    while (!atomic_load(&hashing))
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    EVENTUALLY(atomic_load(&hashing));
     library_free(library);
     void *result;
     pthread_join(thread, &result);
@@ -338,6 +337,5 @@ int main(void)
         TEST(many_files_that_landed_together_are_shared_now_and_at_the_next_start),
         TEST(the_end_stops_sharing_under_way),
     };
-    log_setup(LOG_INFO, LOG_TEXT, keep_line, NULL);
     return cmocka_run_group_tests_name("library_share", tests, NULL, NULL);
 }

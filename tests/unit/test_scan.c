@@ -1,20 +1,8 @@
 #include "folder.h"
+#include "logged.h"
 
 #include "../../peer/library/scan.h"
 #include "limits.h"
-#include "log.h"
-
-static char log_text[65536];
-static unsigned log_lines;
-
-static void keep_line(void *context, enum log_level level, const char *line)
-{
-    (void)level;
-    (void)context;
-    size_t used = strlen(log_text);
-    snprintf(log_text + used, sizeof log_text - used, "%s\n", line);
-    log_lines++;
-}
 
 /* Names that were found, each with a '|' behind it, in any order. */
 static char found_text[65536];
@@ -37,8 +25,9 @@ static struct scan_notices scan(const char *argument)
 {
     struct scan_notices notices = {0};
     struct scan_root root;
-    found_text[0] = log_text[0] = '\0';
-    found_count = log_lines = 0;
+    logged_begin(LOG_INFO);
+    found_text[0] = '\0';
+    found_count = 0;
     if (scan_resolve(argument, &notices, &root)) {
         assert_int_equal(scan_walk(&root, &notices, NULL, keep_name, NULL), ERR_OK);
         scan_root_free(&root);
@@ -83,13 +72,13 @@ static void what_is_missing_is_named(void **unused)
 {
     (void)unused;
     expect(scan(in_folder("not here")), 0, 1, 0);
-    assert_non_null(strstr(log_text, "/not here: no such file\n"));
+    assert_true(was_logged("/not here: no such file\n"));
     expect(scan(""), 0, 1, 0);
     make_text("file", "x");
     expect(scan(in_folder("file/below")), 0, 1, 0);
-    assert_non_null(strstr(log_text, "no such file"));
+    assert_true(was_logged("no such file"));
     expect(scan("/"), 0, 1, 0);
-    assert_non_null(strstr(log_text, "has no name"));
+    assert_true(was_logged("has no name"));
 }
 
 static void links_and_special_files_are_skipped_but_a_link_may_be_given(void **unused)
@@ -104,8 +93,8 @@ static void links_and_special_files_are_skipped_but_a_link_may_be_given(void **u
     assert_int_equal(mkfifo(in_folder("shared/fifo"), 0600), 0);
     expect(scan(in_folder("shared")), 1, 0, 4);
     assert_string_equal(found_text, "|shared/good|");
-    assert_non_null(strstr(log_text, "shared/link: not shared: a symbolic link"));
-    assert_non_null(strstr(log_text, "shared/fifo: not shared: a special file"));
+    assert_true(was_logged("shared/link: not shared: a symbolic link"));
+    assert_true(was_logged("shared/fifo: not shared: a special file"));
     expect(scan(in_folder("shared/link")), 1, 0, 0);
     assert_string_equal(found_text, "|link|");
     expect(scan(in_folder("shared/fifo")), 0, 0, 1);
@@ -155,10 +144,10 @@ static void unusual_names_are_shared_and_hostile_ones_shown_printable(void **unu
         assert_non_null(strstr(found_text, name));
     }
     assert_non_null(strstr(found_text, longest));
-    assert_int_equal(log_lines, 5);
-    assert_non_null(strstr(log_text, "shared/new?line: not shared: its name has a control character (U+000A)"));
-    assert_non_null(strstr(log_text, "shared/not?utf8: not shared: its name is not valid UTF-8"));
-    assert_null(strchr(log_text, '\x1b'));
+    assert_int_equal(logged.lines, 5);
+    assert_true(was_logged("shared/new?line: not shared: its name has a control character (U+000A)"));
+    assert_true(was_logged("shared/not?utf8: not shared: its name is not valid UTF-8"));
+    assert_null(strchr(logged.text, '\x1b'));
     expect(scan(in_folder("shared/new\nline")), 0, 0, 1);
 }
 
@@ -189,8 +178,8 @@ static void notices_are_bounded(void **unused)
         assert_int_equal(symlink("x", in_folder(name)), 0);
     }
     expect(scan(in_folder("shared")), 0, 0, 50);
-    assert_int_equal(log_lines, 21);
-    assert_non_null(strstr(log_text, "30 more"));
+    assert_int_equal(logged.lines, 21);
+    assert_true(was_logged("30 more"));
 }
 
 static void depth_is_bounded(void **unused)
@@ -208,7 +197,7 @@ static void depth_is_bounded(void **unused)
     }
     /* Files of 2 to 64 components are shared. */
     expect(scan(in_folder("d")), NAME_DEPTH_MAX - 1, 0, 2);
-    assert_non_null(strstr(log_text, "too many folders"));
+    assert_true(was_logged("too many folders"));
 }
 
 static void a_stop_ends_the_walk(void **unused)
@@ -241,6 +230,5 @@ int main(void)
         TEST(depth_is_bounded),
         TEST(a_stop_ends_the_walk),
     };
-    log_setup(LOG_INFO, LOG_TEXT, keep_line, NULL);
     return cmocka_run_group_tests_name("scan", tests, NULL, NULL);
 }

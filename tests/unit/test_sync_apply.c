@@ -8,7 +8,7 @@ static void a_new_version_takes_the_place_of_the_old_one_which_goes_to_the_trash
     know("file", "old");
     assert_int_equal(chmod(in_sync("file"), 0600), 0);
     give("file", SYNC_FILE, "new", NEWER);
-    WAIT_FOR(has_text("file", "new") && pending() == 0);
+    EVENTUALLY(has_text("file", "new") && pending() == 0);
     assert_int_equal(in_trash("old"), 1);
     assert_int_equal(trash_rows(), 1);
     assert_int_equal(stat(in_sync("file"), &status), 0);
@@ -28,7 +28,7 @@ static void what_the_index_does_not_know_yet_is_an_edit(void **unused)
     tell_of(&entry, 1);
     pthread_mutex_unlock(&sync_->folder);
     sync_entry_free(&entry);
-    WAIT_FOR(pending() == 0);
+    EVENTUALLY(pending() == 0);
     unsigned copies = 0, edits = 0;
     DIR *listing = opendir(in_sync("."));
     for (const struct dirent *item; (item = readdir(listing));) {
@@ -49,10 +49,10 @@ static void a_file_that_somebody_writes_to_is_left_until_it_is_closed(void **unu
     assert_true(fd >= 0);
     give("file", SYNC_FILE, "new", NEWER);
     give("other", SYNC_FILE, "text", NEWER);
-    WAIT_FOR(has_text("other", "text"));
+    EVENTUALLY(has_text("other", "text"));
     assert_true(has_text("file", "old"));
     close(fd);
-    WAIT_FOR(has_text("file", "new"));
+    EVENTUALLY(has_text("file", "new"));
 }
 
 static void deletions_go_to_the_trash_and_folders_when_they_are_empty(void **unused)
@@ -61,7 +61,7 @@ static void deletions_go_to_the_trash_and_folders_when_they_are_empty(void **unu
     assert_int_equal(mkdir(in_sync("folder"), 0777), 0);
     know("folder/one", "1");
     know("folder/two", "2");
-    WAIT_FOR(knows("folder", SYNC_FOLDER, NULL));
+    EVENTUALLY(knows("folder", SYNC_FOLDER, NULL));
     /* In an order in which they cannot be done. */
     struct sync_entry entries[3] = {make_entry("folder", SYNC_DELETED, NULL, NEWER),
                                     make_entry("folder/two", SYNC_DELETED, NULL, NEWER),
@@ -69,7 +69,7 @@ static void deletions_go_to_the_trash_and_folders_when_they_are_empty(void **unu
     tell_of(entries, 3);
     for (size_t i = 0; i < 3; i++)
         sync_entry_free(&entries[i]);
-    WAIT_FOR(access(in_sync("folder"), F_OK) != 0 && pending() == 0);
+    EVENTUALLY(access(in_sync("folder"), F_OK) != 0 && pending() == 0);
     assert_int_equal(in_trash("1"), 1);
     assert_int_equal(in_trash("2"), 1);
     assert_true(knows("folder", SYNC_DELETED, NULL));
@@ -80,9 +80,9 @@ static void a_folder_with_what_nobody_else_knows_stays(void **unused)
     (void)unused;
     assert_int_equal(mkdir(in_sync("folder"), 0777), 0);
     know("folder/mine", "mine");
-    WAIT_FOR(knows("folder", SYNC_FOLDER, NULL));
+    EVENTUALLY(knows("folder", SYNC_FOLDER, NULL));
     give("folder", SYNC_DELETED, NULL, NEWER);
-    WAIT_FOR(pending() == 0);
+    EVENTUALLY(pending() == 0);
     assert_true(knows("folder", SYNC_FOLDER, NULL));
     assert_true(has_text("folder/mine", "mine"));
 }
@@ -92,9 +92,9 @@ static void a_file_in_place_of_such_a_folder_becomes_a_conflict_copy(void **unus
     (void)unused;
     assert_int_equal(mkdir(in_sync("name"), 0777), 0);
     know("name/mine", "mine");
-    WAIT_FOR(knows("name", SYNC_FOLDER, NULL));
+    EVENTUALLY(knows("name", SYNC_FOLDER, NULL));
     give("name", SYNC_FILE, "their file", NEWER);
-    WAIT_FOR(pending() == 0);
+    EVENTUALLY(pending() == 0);
     assert_true(has_text("name/mine", "mine"));
     unsigned copies = 0;
     DIR *listing = opendir(in_sync("."));
@@ -114,7 +114,7 @@ static void a_link_is_never_followed(void **unused)
     give("link/new", SYNC_FILE, "theirs too", NEWER);
     give("link", SYNC_FILE, "theirs, as well", NEWER);
     give("last", SYNC_FILE, "text", NEWER);
-    WAIT_FOR(has_text("last", "text"));
+    EVENTUALLY(has_text("last", "text"));
     assert_string_equal(text_of(in_folder("outside/file")), "precious");
     assert_int_not_equal(access(in_folder("outside/new"), F_OK), 0);
 }
@@ -129,7 +129,7 @@ static void times_and_bits_change_in_place(void **unused)
     entry.executable = true;
     tell_of(&entry, 1);
     sync_entry_free(&entry);
-    WAIT_FOR(pending() == 0);
+    EVENTUALLY(pending() == 0);
     assert_int_equal(stat(in_sync("file"), &after), 0);
     assert_int_equal(before.st_ino, after.st_ino);
     assert_int_equal(after.st_mode & 0111, (after.st_mode & 0444) >> 2);
@@ -146,7 +146,7 @@ static void what_is_there_under_another_name_needs_no_place_in_the_trash(void **
     tell_of(entries, 2);
     for (size_t i = 0; i < 2; i++)
         sync_entry_free(&entries[i]);
-    WAIT_FOR(pending() == 0);
+    EVENTUALLY(pending() == 0);
     assert_true(has_text("new name", "moved"));
     assert_int_equal(in_trash(NULL), 0);
     assert_int_equal(trash_rows(), 0);
@@ -159,13 +159,13 @@ static void a_version_is_restored_as_an_edit(void **unused)
     char *name;
     know("file", "first");
     give("file", SYNC_FILE, "second", NEWER);
-    WAIT_FOR(has_text("file", "second") && pending() == 0);
-    WAIT_FOR(knows("file", SYNC_FILE, "second"));
+    EVENTUALLY(has_text("file", "second") && pending() == 0);
+    EVENTUALLY(knows("file", SYNC_FILE, "second"));
     assert_int_equal(sync_restore(sync_, "file", 0, &name, &why), ERR_OK);
     assert_string_equal(name, "file");
     free(name);
     assert_true(has_text("file", "first"));
-    WAIT_FOR(knows("file", SYNC_FILE, "first"));
+    EVENTUALLY(knows("file", SYNC_FILE, "first"));
     assert_int_equal(in_trash("second"), 1);
     assert_int_equal(in_trash("first"), 0);
     assert_int_equal(sync_restore(sync_, "unknown", 0, &name, &why), ERR_NOT_FOUND);

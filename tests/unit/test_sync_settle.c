@@ -40,7 +40,7 @@ static struct sync_intent make_intent(const char *name, const char *text, const 
 static void rest(void)
 {
     sync_pause(sync_, true);
-    WAIT_FOR(sync_current_state(sync_) == SYNC_PAUSED);
+    EVENTUALLY(sync_current_state(sync_) == SYNC_PAUSED);
     pthread_mutex_lock(&sync_->folder);
     pthread_mutex_unlock(&sync_->folder);
 }
@@ -55,7 +55,7 @@ static void restart(struct sync_intent *intent)
     assert_int_equal(index_list_intents(sync_->index, &intents, &count), ERR_OK);
     assert_int_equal(count, 0);
     free(intents);
-    WAIT_FOR(sync_watch_waiting(sync_) == 0);
+    EVENTUALLY(sync_watch_waiting(sync_) == 0);
 }
 
 static void an_intent_that_was_not_begun_is_forgotten(void **unused)
@@ -107,7 +107,7 @@ static void what_was_edited_after_the_crash_stays_and_the_old_version_is_kept(vo
     assert_int_equal(renameat2(AT_FDCWD, staged_path(&intent), AT_FDCWD, in_sync("file"), RENAME_EXCHANGE), 0);
     write_text("file", "edited");
     restart(&intent);
-    WAIT_FOR(knows("file", SYNC_FILE, "edited"));
+    EVENTUALLY(knows("file", SYNC_FILE, "edited"));
     assert_true(has_text("file", "edited"));
     assert_int_equal(in_trash("old"), 1);
 }
@@ -147,7 +147,7 @@ static void a_file_that_came_back_after_a_deletion_stays(void **unused)
     assert_int_equal(rename(in_sync("file"), in_sync(".enxame/trash/day/old")), 0);
     write_text("file", "written anew");
     restart(&intent);
-    WAIT_FOR(knows("file", SYNC_FILE, "written anew"));
+    EVENTUALLY(knows("file", SYNC_FILE, "written anew"));
     assert_int_equal(in_trash("old"), 1);
     assert_int_equal(trash_rows(), 1);
 }
