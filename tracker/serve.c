@@ -106,6 +106,10 @@ static void work(const struct options *options, struct tracker *tracker, const s
     warn_of_few_connections(options, server);
     printf("tracker listening on %s (database %s)\n", text, name);
     fflush(stdout);
+    if (options->log_format == LOG_JSON) { /* for programs, which do not read that line */
+        const struct log_field fields[] = {{"version", ENXAME_VERSION, 0}, {"listen", text, 0}, {"database", name, 0}};
+        log_event(LOG_INFO, "serving", fields, sizeof fields / sizeof fields[0]);
+    }
     if (!options->no_discover)
         lan = announce(options, tracker, &address);
     notify_send("READY=1\nSTATUS=serving");

@@ -156,4 +156,6 @@ def test_without_v_requests_are_not_logged(start_tracker):
     tracker = start_tracker("--log-format", "json")
     work(tracker)
     tracker.stop()
-    assert [json.loads(line)["message"] for line in tracker.err().splitlines()] == ["stopping"]
+    serving, stopping = [json.loads(line) for line in tracker.err().splitlines()]
+    assert (serving["message"], stopping["message"]) == ("serving", "stopping")
+    assert serving["listen"] == tracker.address and serving["database"].endswith("tracker.db") and serving["version"]
