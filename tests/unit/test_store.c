@@ -372,8 +372,8 @@ static void search_finds_what_names_match_says(void **state)
         "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e.txt",
         "OR AND NOT",
         "\xd0\xaf\xd0\xb1\xd0\xbb\xd0\xbe\xd0\xba\xd0\xbe",
-        "Stra\xc3\x9f"
-        "e.pdf",
+        ("Stra\xc3\x9f"
+         "e.pdf"),
         "STRASSE.pdf",
         "\xce\xa3\xce\xb1\xcf\x82.mp3",
         "e\xcc\x81t.ogg",

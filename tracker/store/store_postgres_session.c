@@ -28,8 +28,8 @@ static const char *const defaults[][2] = {
  * The server's own time limits clean up after a tracker that is gone or has given up, and come before the tracker's.
  */
 static const char *const settings_writer[] = {
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', "
-    "'local')",
+    ("SELECT set_config('synchronous_commit', 'on', false)"
+     " WHERE current_setting('synchronous_commit') IN ('off', 'local')"),
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
