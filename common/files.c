@@ -360,3 +360,17 @@ void files_hold_standard(void)
         if (fcntl(fd, F_GETFD) < 0)
             (void)!open("/dev/null", O_RDONLY); /* gets the lowest number that is free: this one */
 }
+
+enum err files_sync_folder_of(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    char *folder = !slash ? strdup(".") : slash == file ? strdup("/") : strndup(file, (size_t)(slash - file));
+    if (!folder)
+        return ERR_NOMEM;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    enum err err = fd < 0 || fsync(fd) != 0 ? err_from_errno(errno) : ERR_OK;
+    if (fd >= 0)
+        close(fd);
+    free(folder);
+    return err;
+}

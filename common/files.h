@@ -48,6 +48,9 @@ enum err files_replace_atomically(int folder_fd, const char *name, const void *b
 /* Like renameat(), but what is at the new name stays: ERR_EXISTS then.  ERR_CONFLICT where it is on another file system. */
 enum err files_rename_new(int from_fd, const char *from, int to_fd, const char *to);
 
+/* What was renamed there stays so when the power goes. */
+enum err files_sync_folder_of(const char *file);
+
 /* A whole file of at most `maximum` bytes; the caller frees *ret_bytes, which is terminated for convenience. */
 enum err files_read(int folder_fd, const char *name, size_t maximum, char **ret_bytes, size_t *ret_length);
 

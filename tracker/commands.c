@@ -1,11 +1,14 @@
 #include "commands.h"
 
 #include "store.h"
+#include "timing.h"
 #include "units.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/stat.h>
+
+#define PROGRESS_MS 2000u
 
 static volatile sig_atomic_t ended; /* by a signal */
 
@@ -80,6 +83,33 @@ static int check(const struct options *options)
     return EXIT_FAILURE;
 }
 
+/* A line now and then, and at the end. */
+static bool show_progress(const struct store_progress *progress)
+{
+    static uint64_t shown_ms;
+    uint64_t now_ms = timing_now_ms();
+    if (now_ms - shown_ms < PROGRESS_MS && progress->peers < progress->all_peers)
+        return go_on();
+    shown_ms = now_ms;
+    fprintf(stderr, "copied %" PRIu64 " of %" PRIu64 " peers, %" PRIu64 " of %" PRIu64 " files held\n", progress->peers,
+            progress->all_peers, progress->holdings, progress->all_holdings);
+    return go_on();
+}
+
+static int migrate(const struct options *options)
+{
+    struct why why = {""};
+    char from[STORE_NAME_SIZE], to[STORE_NAME_SIZE];
+    catch_signals();
+    log_setup(LOG_WARN, LOG_TEXT, NULL, NULL);
+    store_describe(options->operands[0], from, sizeof from);
+    store_describe(options->operands[1], to, sizeof to);
+    if (store_migrate(options->operands[0], options->operands[1], show_progress, &why) != ERR_OK)
+        return fail(&why);
+    printf("%s: all that was in %s\n", to, from);
+    return EXIT_SUCCESS;
+}
+
 int commands_run(const struct options *options)
 {
     switch (options->command) {
@@ -87,6 +117,8 @@ int commands_run(const struct options *options)
         return backup(options);
     case COMMAND_CHECK:
         return check(options);
+    case COMMAND_MIGRATE:
+        return migrate(options);
     case COMMAND_SERVE:
         break;
     }

@@ -48,6 +48,8 @@ static const char help[] =
     "usage: tracker [options]            serve\n"
     "       tracker backup FILE [options] write a copy of the database, which may be in use\n"
     "       tracker check [options]       look whether the database is sound, and count what is in it\n"
+    "       tracker migrate FROM TO       copy a database that no tracker uses into a new one; each is what --db "
+    "takes\n"
     "\n"
     "Knows which peer holds which files, and tells those who ask.\n"
     "\n"
@@ -161,6 +163,7 @@ static const struct command {
 } commands[] = {
     [COMMAND_BACKUP] = {"backup", 1, "tracker backup FILE"},
     [COMMAND_CHECK] = {"check", 0, "tracker check"},
+    [COMMAND_MIGRATE] = {"migrate", 2, "tracker migrate FROM TO"},
 };
 
 /* `words` are those that are no options. */

@@ -12,7 +12,7 @@
 #define OPTIONS_HOSTS_MAX 16u
 
 /* What the tracker is to do; all but the first do it and end. */
-enum options_command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_CHECK };
+enum options_command { COMMAND_SERVE, COMMAND_BACKUP, COMMAND_CHECK, COMMAND_MIGRATE };
 
 struct options {
     enum options_command command;

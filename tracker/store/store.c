@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct store_kind *kind_of(const char *location)
+const struct store_kind *store_kind_of(const char *location)
 {
     return store_postgres_is_location(location) ? &store_postgres_kind : &store_sqlite_kind;
 }
@@ -20,7 +20,7 @@ void store_describe(const char *location, char *ret, size_t capacity)
 enum err store_open(const struct store_options *options, struct store **ret, struct why *why)
 {
     *ret = NULL;
-    return kind_of(options->location)->open(options, ret, why);
+    return store_kind_of(options->location)->open(options, ret, why);
 }
 
 uint64_t store_clock(const struct store *store)
@@ -83,10 +83,10 @@ enum err store_ping(struct store *store, struct why *why)
 
 enum err store_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why)
 {
-    return kind_of(location)->backup(location, file, go_on, why);
+    return store_kind_of(location)->backup(location, file, go_on, why);
 }
 
 enum err store_check(const char *location, struct store_report *ret, struct why *why)
 {
-    return kind_of(location)->check(location, ret, why);
+    return store_kind_of(location)->check(location, ret, why);
 }

@@ -29,6 +29,7 @@ struct store_options {
     const char *location; /* a file's path, or the URI of a PostgreSQL database (postgresql://...) */
     uint64_t expire_ms;
     unsigned readers; /* reads that may run at the same time; more wait */
+    bool existing;    /* ERR_NOT_FOUND where there is none; nothing is made */
     uint64_t read_us; /* processor time that one page may take; 0: READ_CPU_US */
 };
 
@@ -137,6 +138,17 @@ enum err store_ping(struct store *store, struct why *why);
  * others, with `why`.
  */
 enum err store_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why);
+
+/*
+ * Copies all registrations that are there (the live ones, and those that no sweep has removed), with what they hold, the id
+ * and the clock, into another store, of any kind.  `from` must be in use by no tracker, `to` must have nothing of a tracker
+ * in it (ERR_EXISTS), and is one only when all is there.  `go_on` is told how far it is, and may end it by false.
+ */
+struct store_progress {
+    uint64_t peers, holdings, all_peers, all_holdings;
+};
+enum err store_migrate(const char *from, const char *to, bool (*go_on)(const struct store_progress *progress),
+                       struct why *why);
 
 /* What a look at all of it found. */
 #define STORE_FAULTS_MAX 16u

@@ -24,6 +24,17 @@ struct store_kind {
     enum err (*count)(struct store *store, struct store_counts *ret);
     enum err (*ping)(struct store *store, struct why *why);
     enum err (*backup)(const char *location, const char *file, bool (*go_on)(void), struct why *why);
+    /*
+     * What store_migrate() needs.  The registrations by id from behind `after` on, without files, at most `limit`; what one
+     * of them holds, from behind `*cursor` on, 0 at first.
+     */
+    enum err (*export_peers)(struct store *store, const uint8_t after[static HASH_SIZE], size_t limit,
+                             struct register_request *ret_peers, size_t *ret_count);
+    enum err (*export_files)(struct store *store, const uint8_t id[static HASH_SIZE], int64_t *cursor, size_t limit,
+                             struct file_list *ret);
+    /* A store that is new, and is none for others before import_end(), which closes it; `id` NULL: it is given up. */
+    enum err (*import_begin)(const struct store_options *options, struct store **ret, struct why *why);
+    enum err (*import_end)(struct store *store, const uint8_t *id, uint64_t clock, struct why *why);
     enum err (*check)(const char *location, struct store_report *ret, struct why *why);
 };
 
@@ -31,6 +42,9 @@ struct store_kind {
 struct store {
     const struct store_kind *kind;
 };
+
+/* That of a location. */
+const struct store_kind *store_kind_of(const char *location);
 
 extern const struct store_kind store_sqlite_kind;
 extern const struct store_kind store_postgres_kind;

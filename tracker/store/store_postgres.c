@@ -137,6 +137,7 @@ static enum err open_store(const struct store_options *options, struct store **r
         return why_set(why, ERR_NOMEM, "out of memory");
     store->store.kind = &store_postgres_kind;
     store->expire_ms = options->expire_ms;
+    store->existing = options->existing;
     store->slot = random % SLOTS;
     pthread_mutex_init(&store->lock, NULL);
     timing_condition_init(&store->returned);
@@ -168,6 +169,10 @@ const struct store_kind store_postgres_kind = {
     .holders_of = pg_read_holders_of,
     .count = pg_read_count,
     .ping = pg_read_ping,
+    .export_peers = pg_copy_export_peers,
+    .export_files = pg_copy_export_files,
+    .import_begin = pg_copy_import_begin,
+    .import_end = pg_copy_import_end,
     .backup = pg_admin_backup,
     .check = pg_admin_check,
 };

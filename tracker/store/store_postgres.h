@@ -63,6 +63,8 @@ enum pg_statement {
     PG_HOLDERS_OF_MANY,
     PG_COUNT,
     PG_PING,
+    PG_EXPORT_PEERS,
+    PG_EXPORT_FILES,
     PG_STATEMENTS_END
 };
 
@@ -198,6 +200,7 @@ struct pg_store {
     uint64_t expire_ms;
     uint64_t first_clock;
     uint8_t id[HASH_SIZE];
+    bool existing;               /* nothing is made where there is nothing */
     int64_t slot;                /* this tracker's row of `counts` */
     bool has_index;              /* trigrams of the names */
     struct lamport *clock;       /* NULL: none to keep */
@@ -237,6 +240,7 @@ void pg_pool_check_writer(struct pg_store *store);
 
 /* ---- schema (store_postgres_schema.c) ---- */
 
+#define PG_SCHEMA_VERSION 1
 /* The constant text of a statement. */
 const char *pg_sql(enum pg_statement statement);
 extern const char pg_search_sql[];
@@ -270,6 +274,13 @@ enum err pg_read_holders_of(struct store *base, const struct contents_request *c
                             struct holders_answer *ret);
 enum err pg_read_count(struct store *base, struct store_counts *ret);
 enum err pg_read_ping(struct store *base, struct why *why);
+
+enum err pg_copy_export_peers(struct store *base, const uint8_t after[static HASH_SIZE], size_t limit,
+                              struct register_request *ret_peers, size_t *ret_count);
+enum err pg_copy_export_files(struct store *base, const uint8_t id[static HASH_SIZE], int64_t *cursor, size_t limit,
+                              struct file_list *ret);
+enum err pg_copy_import_begin(const struct store_options *options, struct store **ret, struct why *why);
+enum err pg_copy_import_end(struct store *base, const uint8_t *id, uint64_t clock, struct why *why);
 
 /* ---- for the administrator (store_postgres_admin.c) ---- */
 

@@ -30,7 +30,9 @@ static enum err revive(struct pg_session *session, bool first, struct why *why)
 {
     enum err err = pg_session_connect(session, why);
     if (err == ERR_OK)
-        err = first ? pg_schema_open(session->store, session, why) : pg_schema_check(session->store, session, why);
+        err = first && session->store->existing ? pg_schema_find(session->store, session, why)
+              : first                           ? pg_schema_open(session->store, session, why)
+                                                : pg_schema_check(session->store, session, why);
     if (err == ERR_OK)
         err = pg_session_prepare(session, why);
     if (err == ERR_OK && session->writes)

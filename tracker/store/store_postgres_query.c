@@ -88,19 +88,16 @@ static bool wait_result(struct pg_session *session)
     PGconn *connection = session->connection;
     while (!session->lost) {
         int unsent = PQflush(connection);
-        if (unsent < 0)
-            lose(session, ERR_UNREACHABLE);
-        else if (!unsent && !PQisBusy(connection))
+        if (unsent == 0 && !PQisBusy(connection))
             return true;
         uint64_t now_ms = timing_now_ms();
-        if (!session->lost && now_ms >= session->deadline_ms)
+        if (unsent >= 0 && now_ms >= session->deadline_ms) {
             lose(session, ERR_TIMEOUT);
-        if (session->lost)
             return false;
+        }
         struct pollfd ready = {PQsocket(connection), (short)(unsent ? POLLIN | POLLOUT : POLLIN), 0};
-        if (poll(&ready, 1, (int)(session->deadline_ms - now_ms)) < 0 && errno != EINTR)
-            lose(session, ERR_UNREACHABLE);
-        else if (ready.revents & ~POLLOUT && !PQconsumeInput(connection))
+        bool polled = unsent >= 0 && (poll(&ready, 1, (int)(session->deadline_ms - now_ms)) >= 0 || errno == EINTR);
+        if (!polled || (ready.revents & ~POLLOUT && !PQconsumeInput(connection)))
             lose(session, ERR_UNREACHABLE);
     }
     return false;

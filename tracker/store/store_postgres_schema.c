@@ -48,7 +48,6 @@ static const char *const schema_1[] = {
     "INSERT INTO enxame.counts (slot, contents, names) SELECT slot, 0, 0 FROM generate_series(0, 63) AS s(slot)",
 };
 #define PROGRAM "enxame tracker"
-#define SCHEMA_VERSION 1
 /* The version of one that `tracker migrate` has not filled yet. */
 #define UNFINISHED_VERSION 0
 /* Making the index of trigrams over a large store may take this long. */
@@ -195,6 +194,11 @@ static const char *const statements[PG_STATEMENTS_END] = {
                  " (SELECT coalesce(sum(names), 0)::int8 FROM enxame.counts)"
                  " FROM enxame.peers p WHERE p.seen > " CUTOFF,
     [PG_PING] = "SELECT one FROM enxame.tracker WHERE one = 1",
+    [PG_EXPORT_PEERS] = "SELECT id, instance, host, port FROM enxame.peers WHERE id > $1 ORDER BY id LIMIT $2",
+    [PG_EXPORT_FILES] = "SELECT h.name, n.name, c.root, c.size, h.complete FROM enxame.peers p"
+                        " JOIN enxame.holdings h ON h.peer = p.key AND h.name > $2"
+                        " JOIN enxame.names n ON n.key = h.name JOIN enxame.contents c ON c.key = n.content"
+                        " WHERE p.id = $1 ORDER BY h.name LIMIT $3",
 };
 
 /* By the index of trigrams; planned each time, as the best way depends on how common the pattern is. */
@@ -227,7 +231,7 @@ static enum err make(struct pg_session *session, bool has_schema)
     enum err err = identity_random(id, sizeof id);
     if (err != ERR_OK)
         return err;
-    const struct pg_value row[] = {pg_text(PROGRAM), pg_number(SCHEMA_VERSION), pg_bytes(id, sizeof id)};
+    const struct pg_value row[] = {pg_text(PROGRAM), pg_number(PG_SCHEMA_VERSION), pg_bytes(id, sizeof id)};
     const size_t steps = sizeof schema_1 / sizeof schema_1[0];
     pg_start(session, STATEMENT_MS);
     pg_send_sql(session, "BEGIN", NULL, 0);
@@ -365,11 +369,11 @@ static enum err check(const struct pg_store *store, const struct found *found, s
         return why_set(why, ERR_INVALID, "the database %s must have the encoding UTF8", store->name);
     if (found->finding == NOTHING)
         return ERR_OK;
-    if (found->version > SCHEMA_VERSION)
+    if (found->version > PG_SCHEMA_VERSION)
         return why_set(why, ERR_TOO_NEW,
                        "the database %s has schema version %lld, but this tracker knows none above %d; "
                        "use a newer tracker or another database",
-                       store->name, (long long)found->version, SCHEMA_VERSION);
+                       store->name, (long long)found->version, PG_SCHEMA_VERSION);
     if (found->version == UNFINISHED_VERSION)
         return why_set(why, ERR_INVALID,
                        "the database %s holds a copy that was not finished; remove it (DROP SCHEMA enxame CASCADE) "
@@ -423,7 +427,7 @@ enum err pg_schema_open(struct pg_store *store, struct pg_session *session, stru
 enum err pg_schema_check(struct pg_store *store, struct pg_session *session, struct why *why)
 {
     static const char same[] = "SELECT one FROM enxame.tracker WHERE id = $1::bytea AND version = $2::int8";
-    const struct pg_value values[] = {pg_bytes(store->id, sizeof store->id), pg_number(SCHEMA_VERSION)};
+    const struct pg_value values[] = {pg_bytes(store->id, sizeof store->id), pg_number(PG_SCHEMA_VERSION)};
     pg_start(session, STATEMENT_MS);
     pg_send_sql(session, same, values, 2);
     pg_sync(session);

@@ -331,7 +331,11 @@ static enum err open_store(const struct store_options *options, struct store **r
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->swarms.lock, NULL);
     pthread_cond_init(&store->returned, NULL);
-    enum err err = true_path(options->location, &path, why);
+    enum err err = ERR_OK;
+    if (options->existing && access(options->location, F_OK) != 0)
+        err = why_set(why, ERR_NOT_FOUND, "there is no database %s", options->location);
+    if (err == ERR_OK)
+        err = true_path(options->location, &path, why);
     if (err == ERR_OK)
         err = lock_database(path, &store->lock_fd, why);
     if (err == ERR_OK)
@@ -361,6 +365,10 @@ const struct store_kind store_sqlite_kind = {
     .holders_of = store_sqlite_holders_of,
     .count = store_sqlite_count,
     .ping = store_sqlite_ping,
+    .export_peers = store_sqlite_export_peers,
+    .export_files = store_sqlite_export_files,
+    .import_begin = store_sqlite_import_begin,
+    .import_end = store_sqlite_import_end,
     .backup = store_sqlite_backup,
     .check = store_sqlite_check,
 };

@@ -71,6 +71,8 @@ enum statement {
     SQL_COUNT_PEERS,
     SQL_COUNTS,
     SQL_PING,
+    SQL_EXPORT_PEERS,
+    SQL_EXPORT_FILES,
     SQL_STATEMENTS_END
 };
 
@@ -133,6 +135,7 @@ struct sqlite_store {
     struct lamport *clock;            /* NULL: none to keep */
     uint64_t first_clock;             /* what the last start left */
     uint8_t id[HASH_SIZE];            /* of this tracker */
+    char *final;                      /* the name that it gets when it is filled; import_end() frees it */
     struct batch batch;
     struct scan scan;
 
@@ -238,6 +241,15 @@ void store_sqlite_written(struct sqlite_store *store, bool ok);
 
 struct connection *store_sqlite_borrow(struct sqlite_store *store);
 void store_sqlite_return(struct sqlite_store *store, struct connection *reader);
+
+/* ---- for store_migrate() (store_sqlite_copy.c) ---- */
+
+enum err store_sqlite_export_peers(struct store *base, const uint8_t after[static HASH_SIZE], size_t limit,
+                                   struct register_request *ret_peers, size_t *ret_count);
+enum err store_sqlite_export_files(struct store *base, const uint8_t id[static HASH_SIZE], int64_t *cursor,
+                                   size_t limit, struct file_list *ret);
+enum err store_sqlite_import_begin(const struct store_options *options, struct store **ret, struct why *why);
+enum err store_sqlite_import_end(struct store *base, const uint8_t *id, uint64_t clock, struct why *why);
 
 /* ---- for the administrator (store_sqlite_admin.c) ---- */
 

@@ -76,20 +76,6 @@ static enum err copy_pages(sqlite3 *from, const char *temporary, bool (*go_on)(v
     return err;
 }
 
-static enum err sync_folder_of(const char *file)
-{
-    const char *slash = strrchr(file, '/');
-    char *folder = !slash ? strdup(".") : slash == file ? strdup("/") : strndup(file, (size_t)(slash - file));
-    if (!folder)
-        return ERR_NOMEM;
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    enum err err = fd < 0 || fsync(fd) != 0 ? err_from_errno(errno) : ERR_OK;
-    if (fd >= 0)
-        close(fd);
-    free(folder);
-    return err;
-}
-
 /* Writes the copy to `temporary`, open as `fd`, and gives it its name when it is on the disk. */
 static enum err write_copy(sqlite3 *from, int fd, const char *temporary, const char *file, bool (*go_on)(void),
                            struct why *why)
@@ -103,7 +89,7 @@ static enum err write_copy(sqlite3 *from, int fd, const char *temporary, const c
     if (err == ERR_EXISTS)
         return why_set(why, err, "%s is there already; it was not touched", file);
     if (err == ERR_OK)
-        err = sync_folder_of(file);
+        err = files_sync_folder_of(file);
     return err == ERR_OK ? ERR_OK : why_set(why, err, "cannot give the copy its name %s: %s", file, err_name(err));
 }
 

@@ -134,6 +134,11 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_COUNT_PEERS] = "SELECT count(*) FROM seen WHERE ms > ?1",
     [SQL_COUNTS] = "SELECT contents, names, holdings FROM counts",
     [SQL_PING] = "SELECT 1 FROM tracker",
+    [SQL_EXPORT_PEERS] = "SELECT id, instance, host, port FROM peers WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SQL_EXPORT_FILES] = "SELECT h.name, n.name, c.root, c.size, h.complete FROM peers p"
+                         " JOIN holdings h ON h.peer = p.key AND h.name > ?2"
+                         " JOIN names n ON n.key = h.name JOIN contents c ON c.key = n.content"
+                         " WHERE p.id = ?1 ORDER BY h.name LIMIT ?3",
 };
 
 const char *store_sqlite_sql(enum statement statement)
