@@ -98,6 +98,29 @@ def test_metrics_count_what_comes_and_goes(start_tracker):
     assert value(found, "enxame_peers") == value(found, "enxame_holdings") == 0
 
 
+def test_where_the_store_does_not_answer_health_and_metrics_say_so(start_tracker, tmp_path):
+    tracker = start_tracker()
+    peer = tracker.client()
+    peer.register(7001, FILES)
+    tracker.stop()  # so that all is in the database, and nothing in its log
+    tracker = start_tracker()
+    peer = tracker.client(peer.identity)
+    expect(peer.get("/healthz"), 200)
+    path = tmp_path / "tracker.db"
+    with open(path, "r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+    def fails():
+        peer.try_heartbeat()  # what was read before is not believed any more after a write
+        return peer.get("/healthz").status_code != 200
+
+    wait_until(fails)
+    assert expect_problem(peer.get("/healthz"), 503, "the tracker's database failed: ").endswith("store-failed")
+    found = scrape(tracker)
+    assert value(found, "enxame_store_up") == 0 and value(found, "enxame_store_errors", "enxame_store_errors_total") > 0
+    assert "enxame_peers" not in found
+
+
 # ---- the log ----
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
