@@ -61,7 +61,8 @@ static const char *const schema_1[] = {
     " OR g.pulse < now() - least(greatest($1::int8 / 2, 3000), 10000) * interval '1 millisecond'"                      \
     " THEN '-infinity'::timestamptz ELSE now() - $1::int8 * interval '1 millisecond' END FROM enxame.grace g)"
 #define LIVE_HOLDERS "enxame.holdings h JOIN enxame.peers p ON p.key = h.peer AND p.seen > " CUTOFF
-#define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key)"
+/* OFFSET 0: looked up for one name after another; PostgreSQL without statistics would look at all holdings for a page. */
+#define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key OFFSET 0)"
 #define HOLDER_COUNT(content)                                                                                          \
     "(SELECT count(DISTINCT h.peer) FROM enxame.names m JOIN " LIVE_HOLDERS                                            \
     " ON h.name = m.key WHERE m.content = " content ")"

@@ -23,16 +23,13 @@ static const char *const defaults[][2] = {
 #define SETUP_MS 5000u
 
 /*
- * Settings of PostgreSQL; another server that does not know one keeps its own way.  The writer's statements find single rows
- * by keys, a few hundred at a time: without the other plans, no missing statistics can turn one into a scan of all holdings.
+ * Settings of PostgreSQL; another server that does not know one keeps its own way.  Statements find single rows by keys, a few
+ * hundred at a time: without the other plans, no missing statistics can turn one into a scan of all holdings.
  * The server's own time limits clean up after a tracker that is gone or has given up, and come before the tracker's.
  */
 static const char *const settings_writer[] = {
     ("SELECT set_config('synchronous_commit', 'on', false)"
      " WHERE current_setting('synchronous_commit') IN ('off', 'local')"),
-    "SET enable_seqscan = off",
-    "SET enable_hashjoin = off",
-    "SET enable_mergejoin = off",
     "SET plan_cache_mode = force_generic_plan",
     "SET lock_timeout = 2000",
     "SET statement_timeout = 7000",
@@ -43,6 +40,9 @@ static const char *const settings_reader[] = {
 };
 static const char *const settings_both[] = {
     "SET search_path = pg_catalog",
+    "SET enable_seqscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
     "SET jit = off",
     "SET client_min_messages = warning",
 };
