@@ -2,7 +2,8 @@
 
 Markers: `sanitized` tests run again with the programs built with sanitizers; `long` ones only with ENXAME_LONG=1;
 `needs_root` ones only as root.  `both_stores` runs a test that starts a tracker with each of the tracker's stores, and
-needs PostgreSQL: where that cannot be started, it is skipped, but fails where CI is `true`.
+needs PostgreSQL: where that cannot be started, it is skipped, but fails where CI is `true`; both_stores(False) on a test
+says otherwise than its file.
 """
 
 import contextlib
@@ -32,7 +33,8 @@ def pytest_configure(config):
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.definition.get_closest_marker("both_stores") and "store" in metafunc.fixturenames:
+    marker = metafunc.definition.get_closest_marker("both_stores")
+    if marker and marker.args != (False,) and "store" in metafunc.fixturenames:
         metafunc.parametrize("store", ["sqlite", "postgres"], indirect=True)
 
 

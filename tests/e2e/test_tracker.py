@@ -8,6 +8,8 @@ import pytest
 from client import Content, Tracker, expect, expect_problem
 from programs import wait_until
 
+pytestmark = pytest.mark.both_stores
+
 
 def contents(count, seed=0):
     generator = random.Random(seed)
@@ -203,7 +205,8 @@ SEARCHES = [
 @pytest.mark.sanitized
 def test_search_takes_patterns_literally_but_for_wildcards(catalogue):
     for q, names in SEARCHES:
-        assert [row["name"] for row in catalogue.files(q)] == names, q
+        # Names that came with one request are of the same age: their order is the store's.
+        assert sorted(row["name"] for row in catalogue.files(q)) == sorted(names), q
 
 
 def test_search_without_a_pattern_lists_everything(catalogue):
@@ -225,10 +228,11 @@ def test_pages_are_whole_while_the_catalogue_changes(tracker):
             break
         after = "&after=" + page["next"]
         if step == 1:
-            peer.change(remove=[{"root": item.root, "size": item.size} for item in items[:14]])
+            listed = [item for item in items if item.name in seen]
+            peer.change(remove=[{"root": item.root, "size": item.size} for item in listed])
             other.register(7002, [Content(b"new %d" % n, f"new {n}").record() for n in range(5)])
     old = [name for name in seen if name in {item.name for item in items}]
-    assert old == [item.name for item in items]
+    assert sorted(old) == [item.name for item in items]
     assert len(seen) == len(old) + 5
 
 

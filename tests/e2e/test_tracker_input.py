@@ -6,6 +6,8 @@ import socket
 import pytest
 from client import Content, Identity, expect, expect_problem
 
+pytestmark = pytest.mark.both_stores
+
 ITEM = Content(b"good", "good")
 
 

@@ -173,6 +173,7 @@ def test_an_empty_file_becomes_a_database(start_tracker, tmp_path):
 # ---- expiry ----
 
 
+@pytest.mark.both_stores
 def test_silent_peers_lapse_with_what_only_they_held(start_tracker):
     tracker = start_tracker("--heartbeat", "1", "--expire", "2")
     silent, alive = tracker.client(), tracker.client()
@@ -198,6 +199,7 @@ def test_silent_peers_lapse_with_what_only_they_held(start_tracker):
     assert len(alive.files()) == 2
 
 
+@pytest.mark.both_stores
 def test_a_restart_gives_every_registration_a_full_expiry(start_tracker):
     first = start_tracker("--heartbeat", "1", "--expire", "3")
     peer = first.client()
@@ -241,6 +243,7 @@ class WallClock:
         return email.utils.parsedate_to_datetime(api.get("/healthz").headers["Date"]).timestamp()
 
 
+@pytest.mark.both_stores
 def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker, tmp_path):
     clock = WallClock(tmp_path)
     tracker = start_tracker("--heartbeat", "30", "--expire", "60", wrapper=clock.wrapper)
@@ -262,6 +265,7 @@ def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker
     wait_until(lambda: not api.peers(), 60)
 
 
+@pytest.mark.both_stores
 def test_the_lamport_clock_does_not_go_back_at_a_restart(start_tracker):
     first = start_tracker()
     peer = first.client()
@@ -294,6 +298,7 @@ def test_a_signal_ends_it_and_closes_the_database(start_tracker, tmp_path, numbe
 
 
 @pytest.mark.sanitized
+@pytest.mark.both_stores
 def test_sigterm_under_load_answers_what_is_under_way(start_tracker):
     tracker, ledger = start_tracker("--expire", "600"), Ledger()
     ledger.start(tracker)
