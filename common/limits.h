@@ -130,6 +130,8 @@
 
 /* Holders of one content that a read looks at one by one; of more it takes a sample. */
 #define HOLDERS_EXACT_MAX 1000u
+/* Searches waiting for a thread; beyond it the answer is 503 with Retry-After.  Each takes READ_CPU_US at most. */
+#define SEARCH_QUEUE_MAX 128u
 /* Processor time of one page: a search that takes longer goes on with the next one. */
 #define READ_CPU_US 50000u
 

@@ -176,15 +176,18 @@ static void put_connections(FILE *out, const struct http_server_counts *http)
     fprintf(out, "enxame_http_connections_refused_total{limit=\"address\"} %" PRIu64 "\n", http->refused_of_address);
 }
 
-static void put_writes(FILE *out, struct metrics *metrics, size_t queue_depth)
+static void put_queues(FILE *out, struct metrics *metrics, const struct metrics_gauges *gauges)
 {
     put_head(out, "enxame_batch_writes", "histogram", "Writes that went into one transaction.");
     put_histogram(out, "enxame_batch_writes", "", &metrics->batch_writes, batch_bounds, BATCH_BOUNDS, 1);
     put_head(out, "enxame_commit_duration_seconds", "histogram", "Time that one transaction of writes took.");
     put_histogram(out, "enxame_commit_duration_seconds", "", &metrics->batch_us, time_bounds, TIME_BOUNDS, 1e6);
-    put_value(out, "enxame_write_queue_depth", "gauge", "Writes that wait for a transaction.", queue_depth);
+    put_value(out, "enxame_write_queue_depth", "gauge", "Writes that wait for a transaction.", gauges->queue_depth);
     put_value(out, "enxame_write_queue_max", "gauge", "Writes that may wait; beyond it the answer is 503.",
               WRITE_QUEUE_MAX);
+    put_value(out, "enxame_search_queue_depth", "gauge", "Searches that wait for a thread.", gauges->search_depth);
+    put_value(out, "enxame_search_queue_max", "gauge", "Searches that may wait; beyond it the answer is 503.",
+              SEARCH_QUEUE_MAX);
 }
 
 static void put_store(FILE *out, struct metrics *metrics, const struct metrics_gauges *gauges)
@@ -226,7 +229,7 @@ char *metrics_format(struct metrics *metrics, const struct metrics_gauges *gauge
         return NULL;
     put_requests(out, metrics);
     put_connections(out, &gauges->http);
-    put_writes(out, metrics, gauges->queue_depth);
+    put_queues(out, metrics, gauges);
     put_store(out, metrics, gauges);
     put_process(out, metrics);
     bool failed = ferror(out) != 0;

@@ -27,7 +27,8 @@ void metrics_store_error(struct metrics *metrics);
 struct metrics_gauges {
     bool store_answers; /* else `counts` is left out */
     struct store_counts counts;
-    size_t queue_depth;
+    size_t queue_depth;  /* writes */
+    size_t search_depth; /* searches */
     struct http_server_counts http;
 };
 /* The caller frees the text; NULL: out of memory. */

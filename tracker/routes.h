@@ -4,6 +4,7 @@
 
 #include "http_server.h"
 #include "metrics.h"
+#include "searchers.h"
 #include "store.h"
 #include "writer.h"
 
@@ -14,6 +15,7 @@
 struct tracker {
     struct store *store;
     struct writer *writer;
+    struct searchers *searchers;
     struct metrics *metrics;
     struct lamport *clock;
     uint64_t heartbeat_s;

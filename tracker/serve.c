@@ -13,6 +13,7 @@
 #include <signal.h>
 
 #define HTTP_THREADS 2u
+#define SEARCH_THREADS 2u
 
 /* ---- signals ---- */
 
@@ -155,6 +156,7 @@ static int serve(const struct options *options, struct tracker *tracker)
     if (server)
         http_server_drain(server);
     writer_stop(tracker->writer);
+    searchers_stop(tracker->searchers);
     http_server_stop(server);
     return status;
 }
@@ -165,7 +167,7 @@ int serve_run(const struct options *options)
     int status = EXIT_FAILURE;
     struct tracker tracker = {.heartbeat_s = options->heartbeat_s, .expire_s = options->expire_s};
     const struct store_options store_options = {
-        .location = options->db, .expire_ms = 1000 * options->expire_s, .readers = HTTP_THREADS};
+        .location = options->db, .expire_ms = 1000 * options->expire_s, .readers = HTTP_THREADS + SEARCH_THREADS};
     tracker.metrics = metrics_new(routes, routes_count);
     if (!tracker.metrics)
         fail("out of memory");
@@ -177,11 +179,13 @@ int serve_run(const struct options *options)
             store_keep_clock(tracker.store, tracker.clock);
         if (tracker.clock && options->verbose)
             lamport_watch(tracker.clock, lamport_log, NULL);
-        if (!tracker.clock || writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
+        if (!tracker.clock || searchers_start(SEARCH_THREADS, &tracker.searchers) != ERR_OK ||
+            writer_start(tracker.store, tracker.metrics, &tracker.writer) != ERR_OK)
             fail("out of memory or threads");
         else
             status = serve(options, &tracker);
     }
+    searchers_free(tracker.searchers);
     writer_free(tracker.writer);
     store_close(tracker.store);
     lamport_free(tracker.clock);

@@ -72,7 +72,9 @@ def test_metrics_are_what_prometheus_expects(tracker):
     assert {"0.0005", "0.01", "1", "10", "+Inf"} <= bounds
     assert value(found, "enxame_commit_duration_seconds", "enxame_commit_duration_seconds_count") >= 2
     assert value(found, "enxame_batch_writes", "enxame_batch_writes_sum") >= 2
-    for name, count in {"peers": 1, "contents": 5, "names": 5, "holdings": 5, "write_queue_depth": 0, "store_up": 1}.items():
+    gauges = {"peers": 1, "contents": 5, "names": 5, "holdings": 5, "store_up": 1}
+    gauges |= {"write_queue_depth": 0, "search_queue_depth": 0}
+    for name, count in gauges.items():
         assert value(found, "enxame_" + name) == count, name
     assert 1 <= value(found, "enxame_http_connections") <= 3
     assert value(found, "enxame_http_connections_max") >= 100
