@@ -158,7 +158,8 @@ enum err store_migrate(const char *from, const char *to, bool (*go_on)(const str
                        struct why *why)
 {
     struct store_counts counts;
-    const struct store_options from_options = {.location = from, .expire_ms = 1000u * EXPIRE_MAX_S, .readers = 1, .existing = true};
+    const struct store_options from_options = {
+        .location = from, .expire_ms = 1000u * EXPIRE_MAX_S, .readers = 1, .existing = true};
     const struct store_options to_options = {.location = to, .expire_ms = 1000u * EXPIRE_MAX_S, .readers = 1};
     struct migration *migration = calloc(1, sizeof *migration);
     if (!migration)

@@ -389,8 +389,9 @@ static enum err apply_writes(struct pg_store *store, struct pg_session *session,
                              size_t count)
 {
     struct store_write *writes[WRITE_BATCH_MAX];
-    memcpy(writes, all, count * sizeof writes[0]);
     enum err err = ERR_OK;
+    for (size_t i = 0; i < count; i++)
+        writes[i] = all[i];
     for (unsigned try = 0; count && try < TRIES; try++) {
         for (size_t i = 0; i < count; i++)
             writes[i]->err = ERR_OK;
