@@ -18,6 +18,15 @@ TEMPLATE = "bench_small"
 COPY = "bench_run"
 
 
+def fault(folder):
+    """Why there can be no cluster in the folder; None where there can."""
+    try:
+        postgres.Home(folder).close()
+    except postgres.Unavailable as reason:
+        return str(reason)
+    return None
+
+
 class Sqlite:
     name = ""
     title = ""
@@ -60,7 +69,7 @@ class Postgres:
                 cluster.sql(f"CREATE DATABASE {TEMPLATE} OWNER {postgres.USER}")
                 with course.enxame(course.disk.fresh("small-postgresql"), cluster.uri(TEMPLATE)) as server:
                     course.fill_small(server)
-            except (postgres.Unavailable, postgres.Failed) as fault:
-                raise Failed(str(fault)) from None
+            except (postgres.Unavailable, postgres.Failed) as problem:
+                raise Failed(str(problem)) from None
             course.cluster = cluster
         return course.cluster

@@ -3,6 +3,7 @@
 import contextlib
 
 import report
+import tracker_stores
 from tracker_course import CONNECTIONS, EACH, Course, check_disk
 from tracker_kinds import Enxame, Opentracker
 from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCHES, Reads
@@ -130,6 +131,9 @@ def rounds(options, course, chosen):
 def run(options, disk):
     """`disk` is the Workplace for databases."""
     check_disk(disk.work)
+    if "postgresql" in options.programs and (fault := tracker_stores.fault(disk.work.parent)):
+        disk.say(f"postgresql is left out: {fault}; --work DIR chooses another place")
+        options.programs.remove("postgresql")
     with Workplace(None, options.markdown) as memory, contextlib.ExitStack() as stack:
         course = Course(options, memory, disk, stack)
         chosen = prepared(course, stations(options))

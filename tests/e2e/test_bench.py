@@ -1,6 +1,8 @@
 """scripts/bench: its words, small runs of it with our own programs alone, and that nothing is left behind."""
 
+import collections
 import hashlib
+import http.server
 import json
 import os
 import pathlib
@@ -8,12 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 
 from programs import BIN, ROOT, SANITIZED, random_file, wait_until
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
+import catalogue  # noqa: E402
+import load  # noqa: E402
 import process  # noqa: E402
 import report  # noqa: E402
 import swarm  # noqa: E402
@@ -173,6 +178,7 @@ def test_sync_measures_and_compares_every_byte(tmp_path, work):
 def disk():
     """A folder beside the programs, which are not in memory as a rule."""
     with tempfile.TemporaryDirectory(prefix="enxame-test-", dir=BIN) as folder:
+        os.chmod(folder, 0o755)  # for PostgreSQL, too, which does not run as root
         if tracker_course.file_system(folder) in tracker_course.MEMORY_KINDS:
             pytest.skip("the programs were built in memory: there is no disk to measure on")
         yield pathlib.Path(folder)
@@ -189,6 +195,16 @@ def test_tracker_is_measured_by_requests_that_were_all_answered(tmp_path, disk):
         assert run["requests"] > 0 and run["rate"] > 0 and run["rss_bytes"] > 0
         assert 0 < run["p50_ms"] <= run["p99_ms"] <= run["p999_ms"] <= run["max_ms"]
     assert "with 50 idle connections" in shown.lower() and "400 files and 4000 holdings" in shown
+
+
+@pytest.mark.long
+def test_trackers_on_postgresql_are_measured_beside_one_on_sqlite(tmp_path, disk):
+    words = ["--peers", "200", "--seconds", "1", "--runs", "1", "--rows", "heartbeat", "--programs", "enxame,postgresql"]
+    found, shown = figures(tmp_path, disk, "tracker", *words)
+    if "heartbeat-postgresql" not in found["rows"]:
+        pytest.skip("there is no PostgreSQL here")
+    assert set(found["rows"]) == {"heartbeat", "heartbeat-postgresql", "heartbeat-postgresql-2"}
+    assert all(one["median"]["rate"] > 0 for one in found["rows"].values()) and "of SQLite's" in shown
 
 
 def test_growth_of_a_tracker_is_measured_and_drawn(tmp_path, disk):
@@ -289,6 +305,42 @@ def test_torrents_are_what_libtorrent_reads(tmp_path):
     assert (read.name(), read.total_size(), read.num_pieces()) == ("some.bin", 100_000, 7)
     last = path.read_bytes()[6 << 14 :]
     assert read.hash_for_piece(6) == hashlib.sha1(last, usedforsecurity=False).digest()
+
+
+@pytest.mark.parametrize("status, once, told", [(500, False, "should be"), (200, True, "prepared")])
+def test_a_load_that_was_not_answered_well_or_ran_out_is_no_result(tmp_path, status, once, told):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "requests").write_text(load.line("GET", "/one") + load.line("GET", "/two"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = {"seconds": 1, "connections": 2, "threads": 1, "once": once}
+        one = load.Load(tmp_path, [f"127.0.0.1:{server.server_port}"], tmp_path / "requests", **words)
+        try:
+            with pytest.raises(process.Failed, match=told):
+                one.figures()
+        finally:
+            one.process.stop()
+            server.shutdown()
+
+
+def test_made_up_peers_own_their_ids_and_each_file_has_as_many_holders():
+    assert hashlib.sha256(bytes.fromhex(catalogue.secret(7))).hexdigest() == catalogue.peer_id(7)
+    names = catalogue.Names()
+    assert len({names.of(file) for file in range(2000)}) == 2000
+    for held in (catalogue.held, catalogue.held_in_a_row):
+        holders = collections.Counter(file for peer in range(100) for file in held(peer, 10, 100))
+        assert sorted(holders) == list(range(100)) and set(holders.values()) == {10}
+        assert all(len(set(held(peer, 10, 100))) == 10 for peer in range(100))
 
 
 def test_tables_and_medians():
