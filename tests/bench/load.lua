@@ -58,11 +58,11 @@ local function now_ms()
 end
 
 -- The requests have places in time, at equal distances: whoever has sent one takes the next free place.
-local function pace(interval_ms)
+local function pace(interval_ms, first_ms)
     local place = nil
     function delay()
         local now = now_ms()
-        place = place and place + interval_ms or now
+        place = place and place + interval_ms or now + first_ms
         return math.max(0, math.floor(place - now + 0.5))
     end
 end
@@ -95,7 +95,7 @@ function init(args)
         end
     end
     if rate > 0 then
-        pace(1000 * count / rate)
+        pace(1000 * count / rate, 1000 * number / rate)
     end
 end
 

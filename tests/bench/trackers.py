@@ -6,7 +6,7 @@ import report
 import tracker_stores
 from tracker_course import CONNECTIONS, EACH, Course, check_disk
 from tracker_kinds import Enxame, Opentracker
-from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCHES, Reads
+from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCH_RATE, SEARCHES, Reads
 from tracker_strain import LARGE_FILES, Expiry, Idle
 from tracker_stores import Postgres, Sqlite
 from tracker_writes import Announces, Writes
@@ -30,7 +30,8 @@ TITLES = {
     "idle": "heartbeats beside idle connections",
     "expiry": f"heartbeats while {LARGE_FILES} files lapse",
     "lookup": f"who holds a file, {LOOKUP_RATE} a second",
-    "search": f"searches of all kinds, {SEARCH_CONNECTIONS} connections",
+    "search": f"searches, {SEARCH_CONNECTIONS} connections",
+    "search-mixed": f"searches of all kinds, {SEARCH_RATE} a second",
     **{f"search-{kind}": f"- {kind}" for kind in SEARCHES},
 }
 TITLES.update({row + store.name: store.title + TITLES[row] for store in STORES for row in Writes.LINES})
