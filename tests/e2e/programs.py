@@ -122,6 +122,12 @@ class Program:
     def send(self, number):
         self.process.send_signal(number)
 
+    def freeze(self):
+        """Stops all of its threads, until SIGCONT."""
+        self.send(signal.SIGSTOP)
+        tasks = list(pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat"))
+        wait_until(lambda: all(") T " in task.read_text() for task in tasks))
+
     def kill(self):
         """kill -9."""
         self.expected_statuses.add(-signal.SIGKILL)

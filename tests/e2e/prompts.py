@@ -1,6 +1,7 @@
 """A peer at a terminal, driven as by a person who types."""
 
 import pexpect
+import pytest
 
 import programs
 
@@ -34,6 +35,15 @@ class Prompt:
         self.child.send(line + "\r")
         self.expect("\r\n")
         return self.expect(PROMPT)
+
+    def give_up(self, line):
+        """Says a command that nobody answers, and ends the wait with Ctrl+C."""
+        self.child.send(line + "\r")
+        self.expect("\r\n")
+        with pytest.raises(pexpect.TIMEOUT):
+            self.child.expect_exact(PROMPT, timeout=1)
+        self.child.send("\x03")
+        self.expect(PROMPT)
 
     def type(self, text):
         """Without Enter, until it is echoed."""

@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import pathlib
 import re
 import signal
 import socket
 import struct
 import subprocess
 
-import pexpect
 import pytest
 
 import programs
@@ -339,26 +337,15 @@ def test_two_at_once_each_with_its_own_listing(tracker, daemon, start_peer, open
         assert prompt.end("exit\r") == 0
 
 
-def freeze(program):
-    program.send(signal.SIGSTOP)
-    tasks = list(pathlib.Path(f"/proc/{program.process.pid}/task").glob("*/stat"))
-    wait_until(lambda: all(") T " in task.read_text() for task in tasks))
-
-
 def test_ctrl_c_ends_a_command_and_then_the_patience_with_a_peer(tracker, daemon, open_prompt):
     prompt = open_prompt(attach=daemon.dir)
-    freeze(tracker)
+    tracker.freeze()
     try:
-        prompt.child.send("peers\r")
-        prompt.expect("\r\n")
-        with pytest.raises(pexpect.TIMEOUT):
-            prompt.child.expect_exact(PROMPT, timeout=1)
-        prompt.child.send("\x03")
-        prompt.expect(PROMPT)
+        prompt.give_up("peers")
     finally:
         tracker.send(signal.SIGCONT)
     assert "127.0.0.1" in prompt.run("peers")
-    freeze(daemon)
+    daemon.freeze()
     try:
         prompt.child.send("peers\r")
         prompt.expect("\r\n")

@@ -304,23 +304,13 @@ def test_killed_at_random_moments_no_file_is_ever_half_written(group):
 # ---- no room ----
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 24 MiB; grow(mebibytes) makes it larger."""
-    path = tmp_path / "disk"
-    path.mkdir()
-
-    def mount(options):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
-
-    mount("size=24m")
-    yield path, lambda mebibytes: mount(f"remount,size={mebibytes}m")
-    subprocess.run(["umount", "--lazy", path], check=True)
+def grow(disk, mebibytes):
+    subprocess.run(["mount", "-o", f"remount,size={mebibytes}m", disk], check=True)
 
 
 @pytest.mark.needs_root
 def test_a_full_disk_makes_one_peer_wait_and_harms_nobody(group, small_disk):
-    disk, grow = small_disk
+    disk = small_disk(24 << 20)
     one, other, full = group.add(), group.add(), group.add(disk / "synced")
     for replica in (one, other, full):
         group.launch(replica)
@@ -335,13 +325,13 @@ def test_a_full_disk_makes_one_peer_wait_and_harms_nobody(group, small_disk):
     assert full.peer.alive and full.read("first") == b"before"
     known = set(texts(one.path).values())
     assert set(texts(full.path).values()) <= known, "nothing is half written"
-    grow(300)
+    grow(disk, 300)
     group.wait_same()
 
 
 @pytest.mark.needs_root
 def test_a_full_trash_makes_it_wait_until_there_is_room(group, small_disk):
-    disk, grow = small_disk
+    disk = small_disk(24 << 20)
     one, small = group.add(), group.add(disk / "synced")
     for replica in (one, small):
         group.launch(replica)
@@ -352,6 +342,6 @@ def test_a_full_trash_makes_it_wait_until_there_is_room(group, small_disk):
         random_file(one.path / f"{number}", 900_000, seed=100 + number)
     wait_until(lambda: "trash is full" in small.say("sync", status=None))
     assert 0 < len(small.trash()) < 5
-    grow(300)  # and with it the tenth of it
+    grow(disk, 300)  # and with it the tenth of it
     group.wait_same()
     assert len(small.trash()) == 5
