@@ -151,6 +151,19 @@ enum err index_list(struct query *query, const struct index_list_type *type, voi
     return err;
 }
 
+enum err index_only(struct query *query, const struct index_list_type *type, void *ret_item)
+{
+    bool found = query_next(query);
+    if (found)
+        type->read(query, ret_item);
+    enum err err = query_end(query);
+    if (err) {
+        type->free_item(ret_item);
+        memset(ret_item, 0, type->size);
+    }
+    return err || found ? err : ERR_NOT_FOUND;
+}
+
 /* ---- entries ---- */
 
 /* Binds the folder that the name lies in, and its last component. */
@@ -187,21 +200,13 @@ static const struct index_list_type rows_type = {sizeof(struct sync_row), read_r
 
 enum err index_get(struct sync_index *index, const char *name, struct sync_row *ret)
 {
-    struct sync_row *rows;
-    size_t count;
     *ret = (struct sync_row){0};
     pthread_mutex_lock(&index->lock);
     struct query query = index_query(index, SQL_ENTRY_GET);
     bind_name(&query, name);
-    enum err err = index_list(&query, &rows_type, &rows, &count);
+    enum err err = index_only(&query, &rows_type, ret);
     pthread_mutex_unlock(&index->lock);
-    if (err)
-        return err;
-    if (count == 0)
-        return ERR_NOT_FOUND;
-    *ret = rows[0];
-    free(rows);
-    return ERR_OK;
+    return err;
 }
 
 static void count_entry(struct index_totals *totals, enum sync_kind kind, uint64_t size, bool conflict, uint64_t by)

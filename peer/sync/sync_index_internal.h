@@ -105,5 +105,7 @@ struct index_list_type {
     void (*free_item)(void *item);
 };
 enum err index_list(struct query *query, const struct index_list_type *type, void *ret_items, size_t *ret_count);
+/* The row of a query that has one at most, into zeroed memory; ERR_NOT_FOUND. */
+enum err index_only(struct query *query, const struct index_list_type *type, void *ret_item);
 
 #endif

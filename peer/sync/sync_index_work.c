@@ -153,23 +153,15 @@ enum err index_list_trash(struct sync_index *index, const char *name, uint64_t a
 
 enum err index_find_trash(struct sync_index *index, const struct content *content, struct sync_trash *ret)
 {
-    struct sync_trash *items;
-    size_t count;
     *ret = (struct sync_trash){0};
     pthread_mutex_lock(&index->lock);
     struct query query = index_query(index, SQL_TRASH_CONTENT);
     query_number(&query, 1, index_hint(content));
     query_bytes(&query, 2, content->root, HASH_SIZE);
     query_number(&query, 3, (int64_t)content->size);
-    enum err err = index_list(&query, &trash_type, &items, &count);
+    enum err err = index_only(&query, &trash_type, ret);
     pthread_mutex_unlock(&index->lock);
-    if (err)
-        return err;
-    if (count == 0)
-        return ERR_NOT_FOUND;
-    *ret = items[0];
-    free(items);
-    return ERR_OK;
+    return err;
 }
 
 enum err index_drop_trash(struct sync_index *index, uint64_t number)
