@@ -138,11 +138,6 @@ void enquiry_wake(struct enquiry *enquiry)
     http_pool_wake(enquiry->pool);
 }
 
-size_t enquiry_open(const struct enquiry *enquiry)
-{
-    return enquiry->open;
-}
-
 /* ---- answers ---- */
 
 /* A neighbour speaks for itself alone, and nobody but a tracker here or there can aim us at this machine's own services. */

@@ -67,8 +67,6 @@ enum err enquiry_files_of(struct enquiry *enquiry, const struct neighbour *neigh
 void enquiry_run(struct enquiry *enquiry, uint64_t timeout_ms, bool idle);
 /* Ends the wait of enquiry_run(). */
 void enquiry_wake(struct enquiry *enquiry);
-/* Answers that are waited for. */
-size_t enquiry_open(const struct enquiry *enquiry);
 /*
  * Runs until all have answered; but once anybody has, those who bring nothing for two seconds are not waited for.
  * ERR_CANCELLED after enquiry_cancel().

@@ -11,13 +11,12 @@
 struct neighbours {
     uint8_t network[HASH_SIZE];
     uint8_t instance[INSTANCE_SIZE];
+    unsigned features;
 
     pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
+    pthread_cond_t told;
     struct roster roster;
     struct hints *hints;
-    unsigned features;
-    uint64_t changes;
     void (*news)(void *context);
     void *news_context;
     unsigned telling; /* threads that call it now */
@@ -36,7 +35,7 @@ enum err neighbours_new(const struct neighbours_options *options, struct neighbo
     roster_init(&neighbours->roster, options->id, options->instance);
     pthread_mutex_init(&neighbours->lock, NULL);
     neighbours->hints = hints_new();
-    if (!neighbours->hints || !timing_condition_init(&neighbours->changed)) {
+    if (!neighbours->hints || !timing_condition_init(&neighbours->told)) {
         hints_free(neighbours->hints);
         pthread_mutex_destroy(&neighbours->lock);
         free(neighbours);
@@ -52,7 +51,7 @@ void neighbours_free(struct neighbours *neighbours)
         return;
     roster_free(&neighbours->roster);
     hints_free(neighbours->hints);
-    pthread_cond_destroy(&neighbours->changed);
+    pthread_cond_destroy(&neighbours->told);
     pthread_mutex_destroy(&neighbours->lock);
     free(neighbours);
 }
@@ -60,14 +59,10 @@ void neighbours_free(struct neighbours *neighbours)
 /* ---- telling of changes ---- */
 
 /* Lets go of the lock, and then calls who wants to know: of a change in what others see, or of somebody to greet. */
-static void unlock_and_tell(struct neighbours *neighbours, bool changed, bool to_greet)
+static void unlock_and_tell(struct neighbours *neighbours, bool is_news)
 {
-    void (*news)(void *context) = changed || to_greet ? neighbours->news : NULL;
+    void (*news)(void *context) = is_news ? neighbours->news : NULL;
     void *context = neighbours->news_context;
-    if (changed) {
-        neighbours->changes++;
-        pthread_cond_broadcast(&neighbours->changed);
-    }
     neighbours->telling += news != NULL;
     pthread_mutex_unlock(&neighbours->lock);
     if (!news)
@@ -75,7 +70,7 @@ static void unlock_and_tell(struct neighbours *neighbours, bool changed, bool to
     news(context);
     pthread_mutex_lock(&neighbours->lock);
     neighbours->telling--;
-    pthread_cond_broadcast(&neighbours->changed);
+    pthread_cond_broadcast(&neighbours->told);
     pthread_mutex_unlock(&neighbours->lock);
 }
 
@@ -85,25 +80,8 @@ void neighbours_set_news(struct neighbours *neighbours, void (*news)(void *conte
     neighbours->news = news;
     neighbours->news_context = context;
     while (!news && neighbours->telling > 0)
-        pthread_cond_wait(&neighbours->changed, &neighbours->lock);
+        pthread_cond_wait(&neighbours->told, &neighbours->lock);
     pthread_mutex_unlock(&neighbours->lock);
-}
-
-uint64_t neighbours_wait(struct neighbours *neighbours, uint64_t seen, uint64_t timeout_ms)
-{
-    uint64_t until_ms = timing_now_ms() + timeout_ms;
-    pthread_mutex_lock(&neighbours->lock);
-    for (uint64_t now_ms; neighbours->changes == seen && (now_ms = timing_now_ms()) < until_ms;)
-        (void)timing_wait(&neighbours->changed, &neighbours->lock, until_ms - now_ms);
-    uint64_t changes = neighbours->changes;
-    pthread_mutex_unlock(&neighbours->lock);
-    return changes;
-}
-
-void neighbours_wake(struct neighbours *neighbours)
-{
-    pthread_mutex_lock(&neighbours->lock);
-    unlock_and_tell(neighbours, true, false);
 }
 
 /* ---- oneself ---- */
@@ -125,19 +103,9 @@ const uint8_t *neighbours_instance(const struct neighbours *neighbours)
     return neighbours->instance;
 }
 
-void neighbours_set_features(struct neighbours *neighbours, unsigned features)
+unsigned neighbours_features(const struct neighbours *neighbours)
 {
-    pthread_mutex_lock(&neighbours->lock);
-    neighbours->features = features;
-    pthread_mutex_unlock(&neighbours->lock);
-}
-
-unsigned neighbours_features(struct neighbours *neighbours)
-{
-    pthread_mutex_lock(&neighbours->lock);
-    unsigned features = neighbours->features;
-    pthread_mutex_unlock(&neighbours->lock);
-    return features;
+    return neighbours->features;
 }
 
 /* ---- what is heard ---- */
@@ -154,7 +122,7 @@ enum err neighbours_found(struct neighbours *neighbours, const struct neighbour_
     enum err err;
     pthread_mutex_lock(&neighbours->lock);
     bool to_greet = roster_found(&neighbours->roster, sighting, timing_now_ms(), &err);
-    unlock_and_tell(neighbours, false, to_greet);
+    unlock_and_tell(neighbours, to_greet);
     return err;
 }
 
@@ -165,14 +133,14 @@ void neighbours_silent(struct neighbours *neighbours, const uint8_t id[static HA
     struct roster *roster = &neighbours->roster;
     bool to_greet =
         index != SIZE_MAX && roster_suspect(roster, &roster->rows[index].neighbour.address, timing_now_ms());
-    unlock_and_tell(neighbours, false, to_greet);
+    unlock_and_tell(neighbours, to_greet);
 }
 
 void neighbours_failed(struct neighbours *neighbours, const struct address *address)
 {
     pthread_mutex_lock(&neighbours->lock);
     bool to_greet = roster_suspect(&neighbours->roster, address, timing_now_ms());
-    unlock_and_tell(neighbours, false, to_greet);
+    unlock_and_tell(neighbours, to_greet);
 }
 
 void neighbours_answered(struct neighbours *neighbours, const struct address *address, uint64_t clock)
@@ -188,7 +156,7 @@ void neighbours_bye(struct neighbours *neighbours, const uint8_t id[static HASH_
     uint64_t random = random_number();
     pthread_mutex_lock(&neighbours->lock);
     bool changed = roster_bye(&neighbours->roster, id, source, timing_now_ms(), random);
-    unlock_and_tell(neighbours, changed, false);
+    unlock_and_tell(neighbours, changed);
 }
 
 /* ---- asking ---- */
@@ -335,7 +303,7 @@ enum err neighbours_greeted(struct neighbours *neighbours, const struct address 
     bool changed = roster_answered(&neighbours->roster, address, answer, timing_now_ms(), random, &index);
     if (index != SIZE_MAX)
         *ret = neighbours->roster.rows[index].neighbour;
-    unlock_and_tell(neighbours, changed, false);
+    unlock_and_tell(neighbours, changed);
     return index != SIZE_MAX ? ERR_OK : oneself ? ERR_EXISTS : ERR_TOO_LARGE;
 }
 
@@ -344,7 +312,7 @@ void neighbours_not_greeted(struct neighbours *neighbours, const struct address 
     uint64_t random = random_number();
     pthread_mutex_lock(&neighbours->lock);
     bool changed = roster_failed(&neighbours->roster, address, fault, timing_now_ms(), random);
-    unlock_and_tell(neighbours, changed, false);
+    unlock_and_tell(neighbours, changed);
 }
 
 void neighbours_put_back(struct neighbours *neighbours, const struct address *address)

@@ -33,8 +33,7 @@ void neighbours_add_own(struct neighbours *neighbours, const struct address *add
 /* SHA-256 of the network's name. */
 const uint8_t *neighbours_network(const struct neighbours *neighbours);
 const uint8_t *neighbours_instance(const struct neighbours *neighbours);
-void neighbours_set_features(struct neighbours *neighbours, unsigned features);
-unsigned neighbours_features(struct neighbours *neighbours);
+unsigned neighbours_features(const struct neighbours *neighbours);
 
 /* ---- what is heard of others ---- */
 
@@ -72,15 +71,9 @@ void neighbours_has(struct neighbours *neighbours, const uint8_t id[static HASH_
 size_t neighbours_count_online(struct neighbours *neighbours);
 
 /*
- * Changes are counted: a status, instance, address or set of features that is another one than before.  Waits until the
- * count is not `seen`, at most `timeout_ms`, and returns it; begin with 0.
- */
-uint64_t neighbours_wait(struct neighbours *neighbours, uint64_t seen, uint64_t timeout_ms);
-/* All waits end now, as if something had changed: for whoever wants to stop a thread that waits. */
-void neighbours_wake(struct neighbours *neighbours);
-/*
- * Called after each change and each new peer to greet, on the thread that brought it, without any lock of the table; it may
- * not wait.  NULL: nobody any more, and none is being called when it returns.
+ * Called after each change (a status, instance, address or set of features that is another one than before) and each new peer
+ * to greet, on the thread that brought it, without any lock of the table; it may not wait.  NULL: nobody any more, and none is
+ * being called when it returns.
  */
 void neighbours_set_news(struct neighbours *neighbours, void (*news)(void *context), void *context);
 

@@ -24,7 +24,6 @@ struct watched {
 
 struct sync_inotify {
     int fd;
-    size_t count;
     struct watched *buckets[BUCKETS]; /* by descriptor */
     char path[NAME_SIZE_MAX + NAME_COMPONENT_MAX + 2];
     _Alignas(struct inotify_event) char buffer[BUFFER_SIZE];
@@ -64,11 +63,6 @@ int sync_inotify_fd(const struct sync_inotify *inotify)
     return inotify->fd;
 }
 
-size_t sync_inotify_count(const struct sync_inotify *inotify)
-{
-    return inotify->count;
-}
-
 static struct watched **find(struct sync_inotify *inotify, int descriptor)
 {
     struct watched **link = &inotify->buckets[(unsigned)descriptor % BUCKETS];
@@ -77,12 +71,11 @@ static struct watched **find(struct sync_inotify *inotify, int descriptor)
     return link;
 }
 
-static void drop(struct sync_inotify *inotify, struct watched **link)
+static void drop(struct watched **link)
 {
     struct watched *watched = *link;
     *link = watched->next;
     free(watched);
-    inotify->count--;
 }
 
 enum err sync_inotify_add(struct sync_inotify *inotify, const char *name, int folder_fd)
@@ -97,7 +90,7 @@ enum err sync_inotify_add(struct sync_inotify *inotify, const char *name, int fo
     if (*link && strcmp((*link)->name, name) == 0)
         return ERR_OK;
     if (*link)
-        drop(inotify, link);
+        drop(link);
     struct watched *watched = malloc(sizeof *watched + size);
     if (!watched) {
         (void)inotify_rm_watch(inotify->fd, descriptor);
@@ -107,7 +100,6 @@ enum err sync_inotify_add(struct sync_inotify *inotify, const char *name, int fo
     memcpy(watched->name, name, size);
     watched->next = inotify->buckets[(unsigned)descriptor % BUCKETS];
     inotify->buckets[(unsigned)descriptor % BUCKETS] = watched;
-    inotify->count++;
     return ERR_OK;
 }
 
@@ -123,7 +115,7 @@ static void forget(struct sync_inotify *inotify, const char *name)
                          (watched->name[length] == '\0' || watched->name[length] == '/');
             if (below) {
                 (void)inotify_rm_watch(inotify->fd, watched->descriptor);
-                drop(inotify, link);
+                drop(link);
             } else {
                 link = &(*link)->next;
             }
@@ -146,7 +138,7 @@ static void tell(struct sync_inotify *inotify, const struct inotify_event *event
         if (is_home || (event->mask & IN_UNMOUNT))
             told(context, "", SYNC_EVENT_HOME);
         if (event->mask & IN_IGNORED)
-            drop(inotify, link);
+            drop(link);
         return;
     }
     int length = snprintf(inotify->path, sizeof inotify->path, "%s%s%s", (*link)->name, is_home ? "" : "/",

@@ -30,6 +30,5 @@ int sync_inotify_fd(const struct sync_inotify *inotify); /* readable where there
 enum err sync_inotify_add(struct sync_inotify *inotify, const char *name, int folder_fd);
 /* Tells all that happened since; does not wait. */
 void sync_inotify_read(struct sync_inotify *inotify, sync_inotify_told *told, void *context);
-size_t sync_inotify_count(const struct sync_inotify *inotify);
 
 #endif

@@ -112,12 +112,6 @@ static bool same_content(const struct sync_entry *a, const struct sync_entry *b)
     return a->kind == b->kind && (a->kind != SYNC_FILE || content_equal(&a->content, &b->content));
 }
 
-bool sync_is_same(const struct sync_entry *a, const struct sync_entry *b)
-{
-    return same_content(a, b) &&
-           (a->kind != SYNC_FILE || (a->mtime_ns == b->mtime_ns && a->executable == b->executable));
-}
-
 static bool same_author(const struct version *a, const struct version *b)
 {
     return a->time == b->time && memcmp(a->author, b->author, HASH_SIZE) == 0;

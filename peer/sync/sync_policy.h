@@ -41,8 +41,6 @@ enum err sync_decide(const struct sync_entry *ours, const struct sync_entry *the
 enum err sync_keep_loser(const struct sync_entry *loser, struct sync_decision *ret);
 /* Whether the verdict would be another than SYNC_IGNORE. */
 bool sync_is_news(const struct sync_entry *ours, const struct sync_entry *theirs);
-/* Whether nothing but the version may differ: kind, content and, of files, metadata. */
-bool sync_is_same(const struct sync_entry *a, const struct sync_entry *b);
 
 /*
  * name.conflict-<8 digits of the author's id>-<mtime as YYYYMMDD-HHMMSS in UTC>.ext, from the losing version alone; the stem is

@@ -1,9 +1,8 @@
-/* The table of neighbours: what it tells others, and whom it wakes. */
+/* The table of neighbours: what it tells others, and whom it tells of news. */
 #include "neighbours_fixture.h"
 
 #include "../../peer/neighbours/neighbours.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,40 +70,23 @@ static void who_listed_a_content_is_asked_for_it_first(void **state)
     }
 }
 
-struct waiter {
-    struct neighbours *neighbours;
-    atomic_uint news;
-    uint64_t seen;
-};
-
-static void *wait_for_change(void *context)
+static void count_news(void *context)
 {
-    struct waiter *waiter = context;
-    waiter->seen = neighbours_wait(waiter->neighbours, 0, 60000);
-    return NULL;
+    atomic_fetch_add((atomic_uint *)context, 1);
 }
 
-static void on_news(void *context)
+static void a_change_is_told_once_and_to_nobody_who_left(void **state)
 {
-    struct waiter *waiter = context;
-    atomic_fetch_add(&waiter->news, 1);
-}
-
-static void a_change_wakes_those_who_wait(void **state)
-{
-    struct waiter waiter = {.neighbours = *state};
-    pthread_t thread;
-    neighbours_set_news(waiter.neighbours, on_news, &waiter);
-    assert_int_equal(pthread_create(&thread, NULL, wait_for_change, &waiter), 0);
-    greeted(waiter.neighbours, 1, 0);
-    pthread_join(thread, NULL);
-    assert_true(waiter.seen > 0);
-    assert_int_equal(atomic_load(&waiter.news), 1);
-    greeted(waiter.neighbours, 1, 0); /* nothing new */
-    assert_int_equal(neighbours_wait(waiter.neighbours, waiter.seen, 0), waiter.seen);
-    neighbours_wake(waiter.neighbours);
-    assert_true(neighbours_wait(waiter.neighbours, waiter.seen, 60000) > waiter.seen);
-    neighbours_set_news(waiter.neighbours, NULL, NULL);
+    struct neighbours *neighbours = *state;
+    atomic_uint news = 0;
+    neighbours_set_news(neighbours, count_news, &news);
+    greeted(neighbours, 1, 0);
+    assert_int_equal(atomic_load(&news), 1);
+    greeted(neighbours, 1, 0); /* nothing new */
+    assert_int_equal(atomic_load(&news), 1);
+    neighbours_set_news(neighbours, NULL, NULL);
+    greeted(neighbours, 2, 0);
+    assert_int_equal(atomic_load(&news), 1);
 }
 
 int main(void)
@@ -113,7 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(those_with_a_feature_are_found),
         TEST(who_listed_a_content_is_asked_for_it_first),
-        TEST(a_change_wakes_those_who_wait),
+        TEST(a_change_is_told_once_and_to_nobody_who_left),
     };
     return cmocka_run_group_tests_name("neighbours", tests, NULL, NULL);
 }
