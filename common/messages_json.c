@@ -211,12 +211,15 @@ void reader_content(struct reader *reader, struct content *ret)
     if (!reader_hex(reader, "root", NEED_REQUIRED, HASH_SIZE, content.root) ||
         !reader_integer(reader, "size", NEED_REQUIRED, 0, CONTENT_SIZE_MAX, &content.size))
         return;
-    uint8_t nothing[HASH_SIZE];
-    merkle_sha256("", 0, nothing);
-    if (content.size == 0 && memcmp(nothing, content.root, HASH_SIZE) != 0)
-        reader_fail(reader, ERR_INVALID, "root: is not that of an empty content");
-    else
-        *ret = content;
+    if (content.size == 0) {
+        uint8_t nothing[HASH_SIZE];
+        merkle_sha256("", 0, nothing);
+        if (memcmp(nothing, content.root, HASH_SIZE) != 0) {
+            reader_fail(reader, ERR_INVALID, "root: is not that of an empty content");
+            return;
+        }
+    }
+    *ret = content;
 }
 
 void reader_address(struct reader *reader, enum need need_host, struct address *ret)

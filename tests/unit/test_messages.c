@@ -187,6 +187,31 @@ static void foreign_problems_are_shown_safely(void **state)
     assert_false(problem_type("<html>", 6, type, sizeof type));
 }
 
+static void a_digest_is_that_of_one_list_only(void **state)
+{
+    (void)state;
+    struct content content = {{1}, 7}, other = {{1}, 8};
+    struct file_list lists[7] = {0};
+    uint8_t digests[7][HASH_SIZE], again[HASH_SIZE];
+    file_list_add(&lists[1], "ab", &content, true);
+    file_list_add(&lists[2], "ab", &content, false);
+    file_list_add(&lists[3], "ab", &other, true);
+    file_list_add(&lists[4], "a", &content, true);
+    file_list_add(&lists[5], "ab", &content, true);
+    file_list_add(&lists[5], "c", &content, true);
+    file_list_add(&lists[6], "c", &content, true);
+    file_list_add(&lists[6], "ab", &content, true);
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(file_list_digest(&lists[i], digests[i]), ERR_OK);
+        assert_int_equal(file_list_digest(&lists[i], again), ERR_OK);
+        assert_memory_equal(digests[i], again, HASH_SIZE);
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(digests[i], digests[k], HASH_SIZE);
+    }
+    for (size_t i = 0; i < 7; i++)
+        file_list_free(&lists[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +222,7 @@ int main(void)
         cmocka_unit_test(deep_nesting_is_an_error_like_others),
         cmocka_unit_test(a_list_has_a_greatest_length),
         cmocka_unit_test(a_list_is_written_for_trackers_and_for_peers),
+        cmocka_unit_test(a_digest_is_that_of_one_list_only),
         cmocka_unit_test(problems_are_written_and_read),
         cmocka_unit_test(foreign_problems_are_shown_safely),
     };
