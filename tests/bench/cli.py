@@ -235,6 +235,8 @@ def measure(options):
     check_binaries(options)
     if options.keep_logs:
         options.peer_args = ["-v", *options.peer_args]
+    if options.place:
+        options.place.mkdir(exist_ok=True)
     with workplace.Workplace(options.work or options.place, options.markdown) as bench:
         choose_programs(options, bench)
         result = options.run(options, bench)

@@ -26,9 +26,10 @@ def made(arguments, options):
     if not arguments:
         return machine_table(options) + "\n"
     words = arguments.split()
-    more = ["--bin", str(options.bin)] if options.bin else []
+    more = ["--bin", str(options.bin.resolve())] if options.bin else []
     command = [sys.executable, str(SCRIPT), *words, *more, "--markdown"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    # Where what the arguments name is, as for whoever reads the document.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=SCRIPT.parents[1]) as running:
         try:
             shown, _ = running.communicate()
         except BaseException:

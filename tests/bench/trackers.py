@@ -67,14 +67,15 @@ def stations(options):
 
 def show(options, medians, bench):
     theirs = medians.get("opentracker", {}).get("rate")
+    columns = [*COLUMNS]
+    if theirs:
+        columns.insert(1, ("of opentracker's", "ratio", "{:.2f} x"))
     lines = []
     for row, median in medians.items():
         if row in TITLES:
-            rate, *rest = report.cells(COLUMNS, median)
-            ratio = f"{median['rate'] / theirs:.2f} x" if theirs and row.partition("-")[0] in COMPARED else "-"
-            lines.append([TITLES[row], rate, ratio, *rest])
-    (first, _, _), *others = COLUMNS
-    bench.table(["", first, "of opentracker's", *(title for title, _, _ in others)], lines)
+            ratio = {"ratio": median["rate"] / theirs} if theirs and row.partition("-")[0] in COMPARED else {}
+            lines.append([TITLES[row], *report.cells(columns, {**median, **ratio})])
+    bench.table(["", *(title for title, _, _ in columns)], lines)
     stores = list(compare_stores(medians))
     if stores:
         print()
