@@ -137,8 +137,7 @@ const char *names_base(const char *name)
     return slash ? slash + 1 : name;
 }
 
-/* Takes the next character off the text, folded; what is not UTF-8 counts byte by byte and equals itself alone. */
-static uint32_t take_folded(const char **text)
+uint32_t names_take_folded(const char **text)
 {
     uint32_t point;
     unsigned char byte = (unsigned char)**text;
@@ -170,7 +169,7 @@ char *names_fold(const char *text)
     size_t used = 0;
     char *folded = malloc(4 * strlen(text) + 1); /* whatever a byte becomes */
     while (folded && *text != '\0') {
-        uint32_t point = take_folded(&text);
+        uint32_t point = names_take_folded(&text);
         if (point < 0x110000u)
             used += encode(point, folded + used);
         else
@@ -192,13 +191,13 @@ static bool match_glob(const char *pattern, const char *name)
             continue;
         }
         const char *next = name, *rest = pattern;
-        uint32_t letter = take_folded(&next);
-        if (*pattern == '?' || (*pattern != '\0' && take_folded(&rest) == letter)) {
+        uint32_t letter = names_take_folded(&next);
+        if (*pattern == '?' || (*pattern != '\0' && names_take_folded(&rest) == letter)) {
             pattern = *pattern == '?' ? pattern + 1 : rest;
             name = next;
         } else if (after_star) {
             pattern = after_star;
-            (void)take_folded(&retry);
+            (void)names_take_folded(&retry);
             name = retry;
         } else {
             return false;
@@ -212,7 +211,7 @@ static bool match_glob(const char *pattern, const char *name)
 static bool begins_with(const char *name, const char *prefix)
 {
     while (*prefix != '\0')
-        if (take_folded(&prefix) != take_folded(&name))
+        if (names_take_folded(&prefix) != names_take_folded(&name))
             return false;
     return true;
 }
@@ -225,13 +224,13 @@ bool names_match(const char *pattern, const char *name)
         return true;
     size_t characters = 0;
     for (const char *position = pattern; *position != '\0'; characters++)
-        (void)take_folded(&position);
+        (void)names_take_folded(&position);
     if (characters < 3)
         return false;
     const char *after_first = pattern;
-    uint32_t first = take_folded(&after_first);
+    uint32_t first = names_take_folded(&after_first);
     while (*name != '\0')
-        if (take_folded(&name) == first && begins_with(name, after_first))
+        if (names_take_folded(&name) == first && begins_with(name, after_first))
             return true;
     return false;
 }

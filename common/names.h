@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * ERR_OK where `name` (of `length` bytes, which may hold NUL) is a relative, normalised name: valid UTF-8 (RFC 3629: no
@@ -30,6 +31,9 @@ void names_printable(const char *text, char *ret_text, size_t capacity);
 
 /* The last component. */
 const char *names_base(const char *name);
+
+/* Takes the next character off a text that has one, folded; what is not UTF-8 counts byte by byte and equals itself alone. */
+uint32_t names_take_folded(const char **text);
 
 /*
  * Case-insensitive match as in `search`: a glob over the whole name where the pattern has '*' (any run, also across '/')

@@ -232,6 +232,22 @@ static void pages_that_end_early_have_each_row_once(void **state)
     read_all_pages("?*5*?*", 300 - 30 + 1);
 }
 
+/* So many that the index is asked for rare trigrams only. */
+static void a_large_catalogue_is_searched_by_what_is_rare(void **state)
+{
+    (void)state;
+    enum { THOUSANDS = 12 };
+    put(1, 0, ITEMS_MAX);
+    for (unsigned i = 1; i < THOUSANDS; i++)
+        assert_int_equal(add(1, i * ITEMS_MAX, ITEMS_MAX).err, ERR_OK);
+    assert_int_equal(found("file 011999.txt"), 1);
+    assert_int_equal(found("FILE 0119"), 100);
+    assert_int_equal(found("*9?87*t"), 10);
+    assert_int_equal(found("file 012"), 0);
+    assert_int_equal(found("011999.txt.txt"), 0);
+    assert_int_equal(found("fi"), ITEMS_MAX);
+}
+
 static void an_answer_of_holders_that_ends_early_goes_on(void **state)
 {
     (void)state;
@@ -264,9 +280,13 @@ static void an_answer_of_holders_that_ends_early_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(everyone_in_a_large_swarm_is_drawn),      TEST(a_large_swarm_is_counted),
-        TEST(who_left_a_large_swarm_is_not_drawn),     TEST(many_names_do_not_make_many_holders),
-        TEST(pages_that_end_early_have_each_row_once), TEST(an_answer_of_holders_that_ends_early_goes_on),
+        TEST(a_large_catalogue_is_searched_by_what_is_rare),
+        TEST(everyone_in_a_large_swarm_is_drawn),
+        TEST(a_large_swarm_is_counted),
+        TEST(who_left_a_large_swarm_is_not_drawn),
+        TEST(many_names_do_not_make_many_holders),
+        TEST(pages_that_end_early_have_each_row_once),
+        TEST(an_answer_of_holders_that_ends_early_goes_on),
     };
     return cmocka_run_group_tests_name("reads of the SQLite store", tests, NULL, NULL);
 }

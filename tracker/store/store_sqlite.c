@@ -318,6 +318,8 @@ static void close_store(struct store *base)
         close(store->lock_fd);
     pthread_cond_destroy(&store->returned);
     pthread_mutex_destroy(&store->swarms.lock);
+    pthread_mutex_destroy(&store->grams.lock);
+    free(store->grams.sample);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -334,6 +336,7 @@ static enum err open_store(const struct store_options *options, struct store **r
     store->read_us = options->read_us ? options->read_us : READ_CPU_US;
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->swarms.lock, NULL);
+    pthread_mutex_init(&store->grams.lock, NULL);
     pthread_cond_init(&store->returned, NULL);
     enum err err = ERR_OK;
     if (options->existing && access(options->location, F_OK) != 0)

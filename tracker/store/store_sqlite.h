@@ -9,6 +9,7 @@
 
 #include "database.h"
 #include "store_kind.h"
+#include "store_pattern.h"
 
 #include <pthread.h>
 
@@ -51,6 +52,8 @@ enum statement {
     SQL_BEGIN_READ = SQL_WRITES_END,
     SQL_END_READ,
     SQL_LIST_PEERS,
+    SQL_LAST_NAME,
+    SQL_NAMES_FROM,
     SQL_LIST_NAMES,
     SQL_SEARCH_NAMES,
     SQL_CONTENT_OF_KEY,
@@ -125,11 +128,19 @@ struct swarms {
     struct swarm_slot slots[SWARM_SLOTS];
 };
 
+/* Which trigrams are rare; the lock guards all of it. */
+struct grams {
+    pthread_mutex_t lock;
+    int64_t last_name;             /* the last key when somebody went to draw the sample; 0: nobody did */
+    struct pattern_sample *sample; /* NULL: none yet */
+};
+
 struct sqlite_store {
     struct store base;
     uint64_t expire_ms;
     uint64_t read_us; /* processor time that one page may take */
     struct swarms swarms;
+    struct grams grams;
     int lock_fd;
     struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
     struct lamport *clock;            /* NULL: none to keep */

@@ -103,6 +103,8 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_END_READ] = "COMMIT",
     [SQL_LIST_PEERS] = "SELECT p.id, p.host, p.port, p.files, s.ms FROM peers p CROSS JOIN seen s ON s.peer = p.key"
                        " WHERE p.id > ?2 AND s.ms > ?1 ORDER BY p.id",
+    [SQL_LAST_NAME] = "SELECT max(key) FROM names",
+    [SQL_NAMES_FROM] = "SELECT name FROM names WHERE key >= ?1 ORDER BY key LIMIT ?2",
     [SQL_LIST_NAMES] = "SELECT key, name, content FROM names WHERE key > ?1 ORDER BY key",
     [SQL_SEARCH_NAMES] = "SELECT n.key, n.name, n.content FROM search CROSS JOIN names n ON n.key = search.rowid"
                          " WHERE search MATCH ?2 AND search.rowid > ?1 ORDER BY search.rowid",

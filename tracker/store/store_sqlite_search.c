@@ -12,11 +12,17 @@
 /* Names looked at and holders counted between two looks at the clock. */
 #define WORK_UNCHECKED 64u
 
+/* A sample of the names: runs of them at even distances, drawn anew when there are a quarter more. */
+#define SAMPLE_RUNS 64
+#define SAMPLE_RUN_NAMES 128
+/* With fewer names no trigram is worth leaving out. */
+#define SAMPLED_NAMES_MIN 10000
+
 struct search {
     struct sqlite_store *store;
     struct connection *reader;
-    const char *pattern;    /* NULL: all names */
-    const char *expression; /* for the index; NULL: every name is looked at */
+    const char *pattern; /* NULL: all names */
+    char *expression;    /* for the index; NULL: every name is looked at */
     int64_t lapsed;
     size_t limit, bytes;
     int64_t last;      /* key up to which all was looked at */
@@ -90,6 +96,60 @@ static enum err look_at(struct search *search, struct query *query, struct file_
     return err;
 }
 
+/* ---- what to ask the index ---- */
+
+/* Of names with keys up to `last`.  Without memory the old one stays. */
+static enum err draw_sample(struct connection *reader, int64_t last, struct grams *grams)
+{
+    enum err err = ERR_OK;
+    char marked[NAME_SIZE_MAX + sizeof SEARCH_BEGIN SEARCH_END];
+    struct pattern_sample *sample = calloc(1, sizeof *sample);
+    for (int64_t run = 0; run < SAMPLE_RUNS && sample && err == ERR_OK; run++) {
+        struct query query = store_sqlite_query(reader, SQL_NAMES_FROM);
+        query_number(&query, 1, last / SAMPLE_RUNS * run);
+        query_number(&query, 2, SAMPLE_RUN_NAMES);
+        while (query_next(&query)) {
+            snprintf(marked, sizeof marked, "%s%s%s", SEARCH_BEGIN, query_get_text(&query, 0), SEARCH_END);
+            store_pattern_count(sample, marked);
+        }
+        err = query_end(&query);
+    }
+    if (sample && err == ERR_OK) {
+        pthread_mutex_lock(&grams->lock);
+        struct pattern_sample *old = grams->sample;
+        grams->sample = sample;
+        pthread_mutex_unlock(&grams->lock);
+        sample = old;
+    }
+    free(sample);
+    return err;
+}
+
+static enum err compile(struct search *search)
+{
+    int64_t last;
+    struct grams *grams = &search->store->grams;
+    struct query query = store_sqlite_query(search->reader, SQL_LAST_NAME);
+    enum err err = query_take_key(&query, &last);
+    if (err != ERR_OK)
+        return err;
+    pthread_mutex_lock(&grams->lock);
+    bool is_due = last >= SAMPLED_NAMES_MIN && last / 5 * 4 > grams->last_name;
+    if (is_due)
+        grams->last_name = last;
+    pthread_mutex_unlock(&grams->lock);
+    if (is_due)
+        err = draw_sample(search->reader, last, grams);
+    if (err != ERR_OK)
+        return err;
+    pthread_mutex_lock(&grams->lock);
+    err = store_pattern_compile(search->pattern, SEARCH_BEGIN, SEARCH_END, grams->sample, &search->expression);
+    pthread_mutex_unlock(&grams->lock);
+    return err;
+}
+
+/* ---- a page ---- */
+
 static enum err search_page(struct search *search, struct file_list *ret)
 {
     enum err err = ERR_OK;
@@ -112,25 +172,23 @@ enum err store_sqlite_search(struct store *base, const char *pattern, const char
                              struct file_list *ret)
 {
     struct sqlite_store *store = store_sqlite_of(base);
-    char *expression = NULL;
     uint64_t key = 0;
     *ret = (struct file_list){0};
     if (after && !units_parse_number(after, 0, INT64_MAX, &key))
         return ERR_INVALID;
-    enum err err = store_pattern_compile(pattern, SEARCH_BEGIN, SEARCH_END, &expression);
-    if (err != ERR_OK)
-        return err;
-    struct search search = {.store = store, .expression = expression, .limit = limit, .last = (int64_t)key};
+    struct search search = {.store = store, .limit = limit, .last = (int64_t)key};
     search.pattern = pattern && *pattern ? pattern : NULL;
     search.reader = store_sqlite_borrow(store);
     search.lapsed = store_sqlite_lapsed(store);
     search.until_us = timing_thread_us() + store->read_us;
-    err = store_sqlite_run(search.reader, SQL_BEGIN_READ);
+    enum err err = store_sqlite_run(search.reader, SQL_BEGIN_READ);
+    if (err == ERR_OK)
+        err = compile(&search);
     if (err == ERR_OK)
         err = search_page(&search, ret);
     if (!sqlite3_get_autocommit(search.reader->db))
         store_sqlite_run(search.reader, SQL_END_READ);
     store_sqlite_return(store, search.reader);
-    free(expression);
+    free(search.expression);
     return err;
 }
