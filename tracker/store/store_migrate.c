@@ -38,10 +38,13 @@ static enum err write_all(struct migration *migration, struct store_write *write
 /* Those that were read and got their first files. */
 static enum err write_peers(struct migration *migration, size_t first, size_t end)
 {
-    struct store_write writes[PEERS_MAX];
+    struct store_write *writes = calloc(PEERS_MAX, sizeof *writes);
+    if (!writes)
+        return why_set(migration->why, ERR_NOMEM, "out of memory");
     for (size_t i = first; i < end; i++)
         writes[i - first] = (struct store_write){.op = STORE_REGISTER, .registration = &migration->peers[i]};
     enum err err = write_all(migration, writes, end - first);
+    free(writes);
     for (size_t i = first; i < end && err == ERR_OK; i++) {
         migration->progress.peers++;
         migration->progress.holdings += migration->peers[i].files.count;

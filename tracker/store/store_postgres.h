@@ -241,6 +241,8 @@ void pg_pool_check_writer(struct pg_store *store);
 /* ---- schema (store_postgres_schema.c) ---- */
 
 #define PG_SCHEMA_VERSION 1
+/* Where a run of holders begins is told in so many parts of all there are. */
+#define PG_RUN_PARTS 1048576u
 /* The constant text of a statement. */
 const char *pg_sql(enum pg_statement statement);
 extern const char pg_search_sql[];

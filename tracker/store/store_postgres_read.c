@@ -1,6 +1,10 @@
 #include "hex.h"
+#include "identity.h"
 #include "store_page.h"
 #include "store_postgres.h"
+
+/* Of holders of a large swarm, of which a sample is drawn. */
+#define RUNS 8u
 
 /* ---- running ---- */
 
@@ -144,17 +148,30 @@ static enum err add_holder(const struct pg_rows *rows, int column, struct conten
     return store_page_add_holder(ret, &peer);
 }
 
+/* Where a sample of a large swarm begins; which holders a client is told of is no secret, but changes. */
+static void draw_parts(struct pg_array *ret)
+{
+    uint32_t random[RUNS] = {0};
+    (void)identity_random(random, sizeof random);
+    for (size_t i = 0; i < RUNS; i++)
+        pg_array_number(ret, random[i] % PG_RUN_PARTS);
+}
+
 static enum err read_sample(struct pg_session *session, int64_t key, size_t limit, struct content_holders *ret)
 {
-    const struct pg_value sample[] = {expiry(session), pg_number(key), pg_number((int64_t)limit)};
+    struct pg_array parts = {0};
+    draw_parts(&parts);
+    const struct pg_value sample[] = {expiry(session), pg_number(key), pg_number((int64_t)limit),
+                                      pg_list(PG_TYPE_NUMBERS, &parts)};
     const struct pg_value names[] = {sample[0], sample[1], pg_number(ITEMS_MAX)};
     size_t bytes = 0;
     bool added = true;
     enum err err = ERR_OK;
     pg_start(session, PG_READ_MS);
-    pg_send(session, PG_HOLDERS_OF_CONTENT, sample, 3);
+    pg_send(session, PG_HOLDERS_OF_CONTENT, sample, 4);
     pg_send(session, PG_NAMES_OF_CONTENT, names, 3);
     pg_sync(session);
+    pg_array_free(&parts);
     struct pg_rows rows = pg_rows(session);
     while (pg_next(&rows))
         if (err == ERR_OK)
@@ -178,6 +195,9 @@ static enum err read_holders(struct pg_session *session, const void *context, vo
     enum err err = sizes ? read_sizes(session, request->root, sizes, &count) : ERR_NOMEM;
     if (err == ERR_OK)
         err = store_page_choose_size(sizes, count, request->size, ret, &key);
+    uint64_t about = 0;
+    for (size_t i = 0; i < count; i++)
+        about = sizes[i].key == key ? sizes[i].holders : about;
     free(sizes);
     /* The right size may stand behind a thousand false ones. */
     if (err == ERR_OK && !key && request->size) {
@@ -186,6 +206,8 @@ static enum err read_holders(struct pg_session *session, const void *context, vo
     }
     if (err == ERR_OK && key)
         err = read_sample(session, key, request->limit, ret);
+    if (ret->holders_total > HOLDERS_EXACT_MAX && about > ret->holders_total)
+        ret->holders_total = about;
     return err == ERR_OK && !ret->holder_count ? ERR_NOT_FOUND : err;
 }
 
@@ -239,7 +261,7 @@ static enum err read_many(struct pg_session *session, const void *context, void 
 {
     const struct many_request *request = context;
     struct holders_answer *ret = result;
-    struct pg_array roots = {0}, sizes = {0};
+    struct pg_array roots = {0}, sizes = {0}, parts = {0};
     ret->items = calloc(request->contents->count + 1, sizeof *ret->items);
     if (!ret->items)
         return ERR_NOMEM;
@@ -248,10 +270,13 @@ static enum err read_many(struct pg_session *session, const void *context, void 
         pg_array_number(&sizes, (int64_t)request->contents->items[i].size);
     }
     const struct pg_value values[] = {expiry(session), pg_list(PG_TYPE_BYTES_ARRAY, &roots),
-                                      pg_list(PG_TYPE_NUMBERS, &sizes), pg_number((int64_t)request->limit)};
+                                      pg_list(PG_TYPE_NUMBERS, &sizes), pg_number((int64_t)request->limit),
+                                      pg_list(PG_TYPE_NUMBERS, &parts)};
+    draw_parts(&parts);
     pg_start(session, PG_READ_MS);
-    pg_send(session, PG_HOLDERS_OF_MANY, values, 4);
+    pg_send(session, PG_HOLDERS_OF_MANY, values, 5);
     pg_sync(session);
+    pg_array_free(&parts);
     pg_array_free(&roots);
     pg_array_free(&sizes);
     struct pg_rows rows = pg_rows(session);

@@ -60,17 +60,44 @@ static const char *const schema_1[] = {
     "(SELECT CASE WHEN g.since > now() - $1::int8 * interval '1 millisecond'"                                          \
     " OR g.pulse < now() - least(greatest($1::int8 / 2, 3000), 10000) * interval '1 millisecond'"                      \
     " THEN '-infinity'::timestamptz ELSE now() - $1::int8 * interval '1 millisecond' END FROM enxame.grace g)"
-#define LIVE_HOLDERS "enxame.holdings h JOIN enxame.peers p ON p.key = h.peer AND p.seen > " CUTOFF
+#define LIVE_HOLDERS "(enxame.holdings h JOIN enxame.peers p ON p.key = h.peer AND p.seen > " CUTOFF ")"
 /* OFFSET 0: looked up for one name after another; PostgreSQL without statistics would look at all holdings for a page. */
 #define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key OFFSET 0)"
+/*
+ * Up to HOLDERS_EXACT_MAX holders are looked at one by one.  Of a larger swarm those of its name that most have are counted,
+ * with those that lapsed and no sweep has removed yet; and a sample is drawn from runs that begin at random places ($`parts`,
+ * of PG_RUN_PARTS), so that the file that everybody wants costs little more than others.
+ */
+#define HOLDERS_EXACT "1000" /* HOLDERS_EXACT_MAX */
+#define RUN_PARTS "1048576"  /* PG_RUN_PARTS */
+#define FEW_NAMES(content) "(SELECT key FROM enxame.names WHERE content = " content " ORDER BY key LIMIT 8)"
+#define HOLDERS_ABOUT(content)                                                                                         \
+    "(SELECT count(*) FROM (SELECT 1 FROM enxame.names m JOIN enxame.holdings h ON h.name = m.key"                     \
+    " WHERE m.content = " content " LIMIT " HOLDERS_EXACT " + 1) f)"
 #define HOLDER_COUNT(content)                                                                                          \
-    "(SELECT count(DISTINCT h.peer) FROM enxame.names m JOIN " LIVE_HOLDERS                                            \
-    " ON h.name = m.key WHERE m.content = " content ")"
-#define SAMPLE(content, limit)                                                                                         \
-    "SELECT p.id, p.host, p.port, bool_or(h.complete) AS complete, count(*) OVER () AS total"                          \
-    " FROM enxame.names m JOIN enxame.holdings h ON h.name = m.key"                                                    \
-    " JOIN enxame.peers p ON p.key = h.peer AND p.seen > " CUTOFF " WHERE m.content = " content                        \
-    " GROUP BY p.key ORDER BY random() LIMIT " limit
+    "CASE WHEN " HOLDERS_ABOUT(                                                                                        \
+        content) " <= " HOLDERS_EXACT " THEN (SELECT count(DISTINCT h.peer) FROM enxame.names m JOIN " LIVE_HOLDERS    \
+                 " ON h.name = m.key WHERE m.content = " content ")"                                                   \
+                 " ELSE (SELECT max(f.n) FROM (SELECT count(*) AS n FROM " FEW_NAMES(                                  \
+                     content) " m"                                                                                     \
+                              " JOIN enxame.holdings h ON h.name = m.key GROUP BY m.key) f) END"
+#define SAMPLE(content, limit, parts)                                                                                  \
+    "SELECT s.id, s.host, s.port, s.complete, s.total FROM " HOLDERS_ABOUT(                                            \
+        content) " a(n) CROSS JOIN LATERAL"                                                                            \
+                 " ((SELECT p.id, p.host, p.port, bool_or(h.complete) AS complete, count(*) OVER () AS total"          \
+                 " FROM enxame.names m JOIN " LIVE_HOLDERS " ON h.name = m.key"                                        \
+                 " WHERE a.n <= " HOLDERS_EXACT " AND m.content = " content                                            \
+                 " GROUP BY p.key ORDER BY random() LIMIT " limit ")"                                                  \
+                 " UNION ALL (SELECT p.id, p.host, p.port, bool_or(r.complete), a.n FROM " FEW_NAMES(                  \
+                     content) " m"                                                                                     \
+                              " CROSS JOIN LATERAL (SELECT min(h.peer) AS low, max(h.peer) AS high FROM "              \
+                              "enxame.holdings h WHERE h.name = m.key) b"                                              \
+                              " CROSS JOIN unnest(" parts                                                              \
+                              "::int8[]) AS u(part) CROSS JOIN LATERAL (SELECT h.peer, h.complete"                     \
+                              " FROM enxame.holdings h WHERE h.name = m.key AND h.peer >= b.low + (b.high - b.low) * " \
+                              "u.part / " RUN_PARTS " ORDER BY h.peer LIMIT " limit                                    \
+                              " / 4 + 8) r JOIN enxame.peers p ON p.key = r.peer AND p.seen > " CUTOFF                 \
+                              " WHERE a.n > " HOLDERS_EXACT " GROUP BY p.key ORDER BY random() LIMIT " limit ")) s"
 
 static const char *const statements[PG_STATEMENTS_END] = {
     [PG_BEGIN] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -185,11 +212,11 @@ static const char *const statements[PG_STATEMENTS_END] = {
     [PG_NAMES_OF_CONTENT] =
         "SELECT o.name FROM (SELECT n.name FROM enxame.names n WHERE n.content = $2 AND " NAME_IS_LIVE
         " ORDER BY n.key LIMIT $3) o ORDER BY o.name COLLATE \"C\"",
-    [PG_HOLDERS_OF_CONTENT] = SAMPLE("$2", "$3"),
+    [PG_HOLDERS_OF_CONTENT] = SAMPLE("$2", "$3::int8", "$4"),
     [PG_HOLDERS_OF_MANY] = "SELECT u.ord, s.id, s.host, s.port, s.complete, s.total"
                            " FROM unnest($2::bytea[], $3::int8[]) WITH ORDINALITY AS u(root, size, ord)"
                            " JOIN enxame.contents c ON c.root = u.root AND c.size = u.size"
-                           " CROSS JOIN LATERAL (" SAMPLE("c.key", "$4") ") s ORDER BY u.ord",
+                           " CROSS JOIN LATERAL (" SAMPLE("c.key", "$4::int8", "$5") ") s ORDER BY u.ord",
     [PG_COUNT] = "SELECT count(*), coalesce(sum(p.files), 0)::int8,"
                  " (SELECT coalesce(sum(contents), 0)::int8 FROM enxame.counts),"
                  " (SELECT coalesce(sum(names), 0)::int8 FROM enxame.counts)"
