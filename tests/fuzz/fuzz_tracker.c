@@ -47,7 +47,7 @@ static void drop_store(const char *folder)
 static void start(void)
 {
     char folder[] = "/dev/shm/enxame-fuzz-XXXXXX", location[64];
-    struct store_options store_options = {.location = location, .expire_ms = 600000, .readers = 2};
+    struct store_options store_options = {.location = location, .expire_ms = 600000, .readers = 3};
     struct http_server_options options = {
         .threads = 2, .routes = routes, .route_count = routes_count, .context = &tracker, .observe = routes_observe};
     struct why why = {""};
@@ -62,6 +62,7 @@ static void start(void)
     must(tracker.metrics != NULL && store_open(&store_options, &tracker.store, &why) == ERR_OK);
     drop_store(folder);
     options.clock = tracker.clock = lamport_new(0);
+    must(searchers_start(1, &tracker.searchers) == ERR_OK);
     must(tracker.clock != NULL && writer_start(tracker.store, tracker.metrics, &tracker.writer) == ERR_OK);
     must(http_server_start(&options, &server, &why) == ERR_OK);
     http_server_address(server, &address);
@@ -92,6 +93,8 @@ static int take_answer(int fd, bool head)
     do {
         ssize_t got = recv(fd, text + length, sizeof text - 1 - length, 0);
 
+        if (got < 0 && errno == EINTR)
+            continue; /* stopped for a while */
         if (length == 0 && (got == 0 || (got < 0 && errno == ECONNRESET)))
             return 0;
         must(got > 0); /* else it hangs, or ends in the middle */
