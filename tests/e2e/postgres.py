@@ -177,7 +177,7 @@ class Cluster:
         """Until it answers; at another port where somebody took the first one meanwhile."""
         for attempt in range(10):
             if self.tcp and (attempt > 0 or self.port == 5432):
-                self.port = _free_port()
+                self.port = free_port()
             size = self.paths.log.stat().st_size if self.paths.log.exists() else 0
             self._launch()
             try:
@@ -322,7 +322,7 @@ class Cluster:
         return done.stdout
 
 
-def _free_port():
+def free_port():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
 
