@@ -250,6 +250,8 @@ extern const char pg_search_sql[];
 enum err pg_schema_find(struct pg_store *store, struct pg_session *session, struct why *why);
 /* Makes the schema where there is none; sets store->id and has_index.  `why` as for store_open(). */
 enum err pg_schema_open(struct pg_store *store, struct pg_session *session, struct why *why);
+/* Makes the index for searches where it can be; sets has_index.  Of a large store that takes minutes. */
+void pg_schema_index(struct pg_store *store, struct pg_session *session);
 /* Whether a new session leads to the database that was opened: ERR_INVALID where it is another one. */
 enum err pg_schema_check(struct pg_store *store, struct pg_session *session, struct why *why);
 

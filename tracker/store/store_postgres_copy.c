@@ -89,10 +89,22 @@ enum err pg_copy_import_begin(const struct store_options *options, struct store 
     if (err == ERR_OK && !marked)
         err = why_set(why, ERR_EXISTS, "the database %s has a tracker's registrations already; it was not touched",
                       store->name);
+    /* Made at the end it takes a fraction of the time. */
+    if (err == ERR_OK)
+        err = run(store, "DROP INDEX IF EXISTS enxame.names_search", NULL, 0, NULL, why);
     if (err != ERR_OK) {
         store_close(*ret);
         *ret = NULL;
     }
+    return err;
+}
+
+static enum err index_names(struct pg_store *store, struct why *why)
+{
+    enum err err = run(store, "SET statement_timeout = 0", NULL, 0, NULL, why);
+    struct pg_session *session = err == ERR_OK ? pg_pool_writer(store) : NULL;
+    if (session)
+        pg_schema_index(store, session);
     return err;
 }
 
@@ -105,7 +117,9 @@ enum err pg_copy_import_end(struct store *base, const uint8_t *id, uint64_t cloc
     if (id) {
         const struct pg_value values[] = {pg_number(PG_SCHEMA_VERSION), pg_bytes(id, HASH_SIZE),
                                           pg_number((int64_t)clock)};
-        err = run((struct pg_store *)base, finish, values, 3, NULL, why);
+        err = index_names((struct pg_store *)base, why);
+        if (err == ERR_OK)
+            err = run((struct pg_store *)base, finish, values, 3, NULL, why);
     }
     store_close(base);
     return err;

@@ -350,7 +350,7 @@ static bool find_text(struct pg_session *session, const char *sql, char *ret, si
     return pg_end(session) == ERR_OK && found;
 }
 
-static void open_index(struct pg_store *store, struct pg_session *session)
+void pg_schema_index(struct pg_store *store, struct pg_session *session)
 {
     static const char have[] = "SELECT 'names_search' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
                                " JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -446,7 +446,7 @@ enum err pg_schema_open(struct pg_store *store, struct pg_session *session, stru
             break;
     }
     if (err == ERR_OK)
-        open_index(store, session);
+        pg_schema_index(store, session);
     if (err == ERR_OK && session->lost)
         err = ERR_UNREACHABLE;
     return err == ERR_OK ? ERR_OK : say(store, session, err, why);
