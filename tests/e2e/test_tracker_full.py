@@ -12,6 +12,7 @@ from ledger import record
 from programs import Program, wait_until
 
 MIB = 1024 * 1024
+EXPIRE_S = 4
 
 
 def many(api, start, count=1000):
@@ -49,7 +50,7 @@ class SmallFiles:
         self.folder = folder
 
     def take_room(self, tracker):
-        log = (self.folder / "tracker.db-wal").stat().st_size
+        log = max(path.stat().st_size for path in self.folder.glob("*.db-wal"))
         resource.prlimit(tracker.process.pid, resource.RLIMIT_FSIZE, (log, resource.RLIM_INFINITY))
 
     def give_room(self, tracker):
@@ -57,49 +58,65 @@ class SmallFiles:
 
 
 @pytest.fixture(params=[pytest.param("disk", marks=pytest.mark.needs_root), "limit"])
-def store(request, tmp_path):
+def room(request, tmp_path):
     """Where a tracker keeps its database, and what takes the room there."""
     if request.param == "disk":
-        return SmallDisk(request.getfixturevalue("small_disk")(4 * MIB))
+        return SmallDisk(request.getfixturevalue("small_disk")(8 * MIB))
     return SmallFiles(tmp_path)
 
 
-def test_a_full_disk_refuses_writes_answers_reads_and_lets_nobody_lapse(start_tracker, store):
-    tracker = start_tracker("--heartbeat", "1", "--expire", "2", db=store.folder / "tracker.db")
+def is_full(answer):
+    """Whether it was refused for want of room; otherwise it was taken."""
+    if answer.status_code == 200:
+        return False
+    expect_full(answer)
+    return True
+
+
+def outlast_a_full_disk(start_tracker, room, db):
+    """False where the machine stood still so long meanwhile that peers might have lapsed for that reason."""
+    tracker = start_tracker("--heartbeat", "1", "--expire", str(EXPIRE_S), db=room.folder / db)
     first, second, stranger = (tracker.client() for _ in range(3))
     both = {first.identity.id, second.identity.id}
-    first.register(7001, many(first, 0, 3))
-    second.register(7002, many(second, 0, 3))
-    store.take_room(tracker)
-    full, rounds = time.monotonic(), 0
-    while time.monotonic() - full < 3 or rounds < 30:
-        rounds += 1
-        for one in (first, second):  # the log may have some room of its own
-            assert (answer := one.try_heartbeat()).status_code == 200 or expect_full(answer) is None
-        expect_full(stranger.try_register(7003, many(stranger, 0)))
-        assert first.peer_ids() == both
-        assert len(first.files()) == 6 and first.owners(many(first, 0, 1)[0]["root"])
-        for _ in range(50):  # more than the clock has stored ahead
-            expect(first.get("/healthz"), 200)
-    store.give_room(tracker)
+    last = began = time.monotonic()
 
-    def recovered():
+    def beat():
+        nonlocal last
         for one in (first, second):
-            one.try_heartbeat()
-        return (answer := stranger.try_register(7003, many(stranger, 0))).status_code == 200 or expect_full(answer)
+            is_full(one.try_heartbeat())  # the log may have some room of its own
+        last = time.monotonic()
+        return last
 
-    wait_until(recovered)
-    assert first.heartbeat()["files"] == second.heartbeat()["files"] == 3
-    assert first.peer_ids() == both | {stranger.identity.id}
-
-    def lapsed():  # time goes on
-        first.heartbeat()
-        return first.peer_ids() == {first.identity.id}
-
-    wait_until(lapsed)
-    tracker.kill()
-    check_integrity(store.folder / "tracker.db")
+    try:
+        first.register(7001, many(first, 0, 3))
+        second.register(7002, many(second, 0, 3))
+        room.take_room(tracker)
+        rounds = 0
+        while last - began < 1.5 * EXPIRE_S or rounds < 30:
+            rounds += 1
+            beat()
+            assert is_full(stranger.try_register(7003, many(stranger, 0)))
+            assert first.peer_ids() == both
+            assert len(first.files()) == 6 and first.owners(many(first, 0, 1)[0]["root"])
+            for _ in range(50):  # more than the clock has stored ahead
+                expect(first.get("/healthz"), 200)
+        room.give_room(tracker)
+        wait_until(lambda: beat() and not is_full(stranger.try_register(7003, many(stranger, 0))))
+        assert first.heartbeat()["files"] == second.heartbeat()["files"] == 3
+        assert first.peer_ids() == both | {stranger.identity.id}
+    except AssertionError:
+        if time.monotonic() - last < EXPIRE_S - 1:
+            raise
+        return False
+    finally:
+        tracker.kill()
+    check_integrity(room.folder / db)
     assert 1 <= tracker.err().count("cannot be written") <= 3, tracker.err()  # not for each request
+    return True
+
+
+def test_a_full_disk_refuses_writes_answers_reads_and_lets_nobody_lapse(start_tracker, room):
+    assert any(outlast_a_full_disk(start_tracker, room, f"{number}.db") for number in range(3))
 
 
 def grow_until_full(api):
