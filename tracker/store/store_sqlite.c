@@ -225,11 +225,12 @@ static enum err open_writer(struct sqlite_store *store, const char *path, struct
     /*
      * FULL: with WAL, the log is synced at each commit, before the answer.  It grows where a long read keeps it from
      * beginning anew, and is cut afterwards; as a rule it is written over and over in the same place, as new blocks of the
-     * disk would make each sync slower.
+     * disk would make each sync slower.  8 MiB of it: pages that many batches write come to the database once.
      */
     code = sqlite3_exec(writer->db,
                         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32768;"
-                        "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
+                        "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;"
+                        "PRAGMA wal_autocheckpoint = 2000;",
                         NULL, NULL, NULL);
     if (code == SQLITE_OK)
         code = connection_prepare(writer, 0, SQL_WRITES_END);
