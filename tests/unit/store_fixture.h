@@ -18,7 +18,8 @@ static struct store *store;
 static inline void open_store_at(const char *location, uint64_t expire_ms)
 {
     struct why why = {""};
-    const struct store_options options = {.location = location, .expire_ms = expire_ms, .readers = 2, .read_us = 60 * 1000000u};
+    const struct store_options options = {
+        .location = location, .expire_ms = expire_ms, .readers = 2, .read_us = 60 * 1000000u};
     if (store_open(&options, &store, &why) != ERR_OK)
         fail_msg("%s", why.text);
 }
