@@ -10,9 +10,10 @@
 
 /* Names of a content that are looked at one by one. */
 #define NAMES_FEW 64u
-/* With SWARM_RUNS of them a sample is drawn from several times as many as an answer has. */
-#define RUN_HOLDERS 256u
-#define CANDIDATES_MAX ((size_t)SWARM_RUNS * RUN_HOLDERS)
+/* A sample of a large swarm is drawn from so many times as many holders, in SWARM_RUNS runs. */
+#define CANDIDATES_EACH 8u
+#define RUN_HOLDERS_MIN 4u
+#define RUN_HOLDERS_MAX 256u
 
 /* What the reads below share. */
 struct reading {
@@ -144,7 +145,8 @@ static enum err read_run(struct connection *reader, int64_t name, int64_t from, 
 }
 
 /* From a random place on, and around the end. */
-static enum err read_random_run(struct connection *reader, int64_t name, struct candidate *items, size_t *count)
+static enum err read_random_run(struct connection *reader, int64_t name, size_t length, struct candidate *items,
+                                size_t *count)
 {
     int64_t first = 0, last = 0;
     size_t before = *count;
@@ -157,9 +159,9 @@ static enum err read_random_run(struct connection *reader, int64_t name, struct 
     enum err err = query_end(&query);
     int64_t from = first + (int64_t)(store_sqlite_random(reader) % ((uint64_t)(last - first) + 1));
     if (err == ERR_OK)
-        err = read_run(reader, name, from, RUN_HOLDERS, items, count);
-    if (err == ERR_OK && *count - before < RUN_HOLDERS)
-        err = read_run(reader, name, first, RUN_HOLDERS - (*count - before), items, count);
+        err = read_run(reader, name, from, length, items, count);
+    if (err == ERR_OK && *count - before < length)
+        err = read_run(reader, name, first, length - (*count - before), items, count);
     return err;
 }
 
@@ -199,24 +201,6 @@ static enum err draw(const struct reading *reading, struct candidate *items, siz
     return err;
 }
 
-static enum err sample_swarm(const struct reading *reading, const struct swarm *swarm, struct content_holders *ret)
-{
-    size_t count = 0;
-    enum err err = ERR_OK;
-    struct candidate *items = calloc(CANDIDATES_MAX, sizeof *items);
-    if (!items)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < SWARM_RUNS && err == ERR_OK; i++)
-        err = read_random_run(reading->reader, swarm->names[i], items, &count);
-    if (err == ERR_OK)
-        err = draw(reading, items, unite(items, count), ret);
-    free(items);
-    ret->holders_total = swarm->holders > ret->holder_count ? swarm->holders : ret->holder_count;
-    return err;
-}
-
-/* ---- either ---- */
-
 static void forget_sample(struct content_holders *holders)
 {
     free(holders->holders);
@@ -224,6 +208,32 @@ static void forget_sample(struct content_holders *holders)
     holders->holder_count = 0;
     holders->holders_total = 0;
 }
+
+static enum err sample_swarm(const struct reading *reading, const struct swarm *swarm, struct content_holders *ret)
+{
+    size_t count = 0, length = CANDIDATES_EACH * reading->limit / SWARM_RUNS;
+    length = length < RUN_HOLDERS_MIN ? RUN_HOLDERS_MIN : length > RUN_HOLDERS_MAX ? RUN_HOLDERS_MAX : length;
+    enum err err = ERR_OK;
+    struct candidate *items = calloc(SWARM_RUNS * length, sizeof *items);
+    if (!items)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < SWARM_RUNS && err == ERR_OK; i++)
+        err = read_random_run(reading->reader, swarm->names[i], length, items, &count);
+    if (err == ERR_OK) {
+        count = unite(items, count);
+        err = draw(reading, items, count, ret);
+    }
+    free(items);
+    /* Where most have just left, those who are alive are looked for. */
+    if (err == ERR_OK && ret->holder_count < reading->limit && ret->holder_count < count / 2) {
+        forget_sample(ret);
+        err = sample_few(reading, SQL_HOLDERS_OF_NAME, swarm->names[0], ret);
+    }
+    ret->holders_total = swarm->holders > ret->holder_count ? swarm->holders : ret->holder_count;
+    return err;
+}
+
+/* ---- either ---- */
 
 static enum err sample_holders(const struct reading *reading, int64_t content, struct content_holders *ret)
 {
