@@ -21,7 +21,7 @@ LIMITS = ["--header-timeout", "20", "--body-timeout", "20", "--idle-timeout", "2
 SLOW = {  # words of slowhttptest
     "headers": (["-H", "-i", "1", "-x", "24"], "/v1/peers"),
     "body": (["-B", "-i", "1", "-x", "10", "-s", "8192", "-t", "POST", "-f", "application/json"], "/v1/peers"),
-    # The answer is in the sockets' buffers soon; then the connection is idle.
+    # An answer may take ANSWER_DEADLINE_MS, and a second for each ANSWER_RATE_MIN bytes.
     "read": (["-X", "-n", "2", "-w", "10", "-y", "20", "-z", "5"], "/v1/files?limit=1000"),
 }
 
@@ -81,12 +81,12 @@ def test_a_crowd_of_slow_clients_keeps_nobody_out(start_tracker, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", SLOW)
 def test_slow_clients_are_cut_off(start_tracker, tmp_path, kind):
     tracker, api = serve(start_tracker, *LIMITS)
     before = sockets_of(tracker)
-    with slow_clients(tracker, [kind], tmp_path, 250):
+    with slow_clients(tracker, [kind], tmp_path, 350):
         wait_until(lambda: sockets_of(tracker) >= before + CONNECTIONS * 0.95)
         serve_as_before(api)
 
@@ -94,7 +94,7 @@ def test_slow_clients_are_cut_off(start_tracker, tmp_path, kind):
             api.heartbeat()
             return sockets_of(tracker) < before + 10
 
-        wait_until(cut_off, 100)
+        wait_until(cut_off, 200)
 
 
 # ---- memory ----

@@ -142,6 +142,7 @@ def encoded(text):
     return text.replace(" ", "%20").encode()
 
 
+@pytest.mark.both_stores
 def test_wrong_queries(asker):
     holders = f"/v1/files/{ITEM.root}"
     for path, name in (("/v1/peers", "limit"), ("/v1/files", "limit"), (holders, "limit")):
@@ -160,6 +161,7 @@ def test_wrong_queries(asker):
             asker(request("GET", f"{path}?{query}"), 2, 4)
 
 
+@pytest.mark.both_stores
 def test_cursors_that_nobody_gave(asker):
     dice = random.Random(5)
     for path in ("/v1/peers", "/v1/files", "/v1/files?q=good", "/v1/files?q=g*", "/v1/files?q=g"):
@@ -251,6 +253,7 @@ def posts():
     return [(path, body) for method, path, body in ROUTES if method == "POST"]
 
 
+@pytest.mark.both_stores
 def test_bodies_of_wrong_members(asker):
     for path, body in posts():
         for wrong in mutations(body):
