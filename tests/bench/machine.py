@@ -16,6 +16,7 @@ VERSIONS = {
     "rsync": ["rsync", "--version"],
     "openssl": ["openssl", "version"],
     "syncthing": ["syncthing", "--version"],
+    "postgresql": ["psql", "--version"],
     **{name: ["dpkg-query", "-W", "-f", "${Version}", name] for name in ("wrk", "opentracker")},
 }
 
