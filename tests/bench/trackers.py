@@ -7,11 +7,10 @@ import tracker_stores
 from tracker_course import CONNECTIONS, EACH, Course, check_disk
 from tracker_kinds import Enxame, Opentracker
 from tracker_reads import LOOKUP_RATE, SEARCH_CONNECTIONS, SEARCH_RATE, SEARCHES, Reads
-from tracker_strain import LARGE_FILES, Expiry, Idle
 from tracker_stores import Postgres, Sqlite
+from tracker_strain import LARGE_FILES, Expiry, Idle
 from tracker_writes import Announces, Writes
 from workplace import Workplace
-
 
 
 class Postgresql(Enxame):
