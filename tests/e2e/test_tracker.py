@@ -298,6 +298,7 @@ def test_holders_of_many_contents_at_once(tracker):
 # ---- many files ----
 
 
+@pytest.mark.both_stores(False)
 def test_100_000_files_go_in_bounded_requests(tracker, record_property):
     peer = tracker.client()
     names = [f"series {number % 100}/episode {number:06}.mkv" for number in range(100_000)]
@@ -336,6 +337,7 @@ def test_health_and_metrics(tracker):
     assert int(lines["enxame_commit_duration_seconds_count"]) >= 1 and lines["enxame_write_queue_depth"] == "0"
 
 
+@pytest.mark.both_stores(False)
 def test_an_idle_tracker_is_small(tracker):
     tracker.client().register(7001, records(contents(10)))
     print(f"resident: {tracker.memory_bytes() / 2**20:.1f} MiB")

@@ -104,7 +104,7 @@ def test_a_database_that_is_away_for_a_while_costs_no_acknowledged_write(start_t
     load.wait_for_more()
     load.check()
     expect(tracker.client().get("/healthz"), 200)
-    words = "out of reach", "is back"
+    words = "out of reach, trying again", "is back"
     assert [tracker.err().count(word) for word in words] == [1, 1], tracker.err()
 
 
@@ -332,6 +332,35 @@ def test_a_peer_moves_over_to_the_other_tracker_when_its_own_dies(pair, start_pe
         time.sleep(0.1)
     assert metric(second, "enxame_commit_duration_seconds_count") > before
     assert "a.bin" in run_peer(["search"], tracker=[first, second]).ok().stdout
+
+
+# ---- searches ----
+
+YOUNG_CATALOGUE = """
+ALTER TABLE enxame.contents SET (autovacuum_enabled = off);
+ALTER TABLE enxame.names SET (autovacuum_enabled = off);
+ALTER TABLE enxame.holdings SET (autovacuum_enabled = off);
+INSERT INTO enxame.contents (root, size) SELECT sha256(n::text::bytea), 7 FROM generate_series(1, 20000) n;
+INSERT INTO enxame.names (content, digest, name, folded) SELECT key, sha256(root), text, text
+    FROM (SELECT key, root, 'series ' || key % 100 || '/episode ' || key || '.mkv' AS text FROM enxame.contents) c;
+INSERT INTO enxame.holdings (peer, name, complete) SELECT p.key, n.key, true FROM enxame.peers p, enxame.names n
+    ON CONFLICT DO NOTHING;
+"""
+
+
+def test_a_page_costs_few_rows_though_the_server_knows_nothing_of_its_tables_yet(start_tracker, cluster, database):
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    tracker.client().register(7001, [record("first")])
+    tracker.stop()
+    cluster.sql(YOUNG_CATALOGUE, database)
+    rows = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE schemaname = 'enxame'"
+    before = int(cluster.sql(rows, database))
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    for q in ("s", "*pisode*"):
+        assert len(tracker.client().get_json(f"/v1/files?q={q}")["files"]) == 100
+    tracker.stop()  # then the server has counted what it read
+    read = int(cluster.sql(rows, database)) - before
+    assert read < 400_000, f"{read} rows were read"
 
 
 # ---- databases that it must not or cannot use ----
