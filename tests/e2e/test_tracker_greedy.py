@@ -135,8 +135,9 @@ def crowd_of(tracker, bodies_of):
     return collections.Counter(status for future in futures for status in future.result()), most
 
 
+@pytest.mark.timeout(400 if LONG else 120)
 def test_the_largest_bodies_from_many_at_once_take_bounded_memory(start_tracker):
-    tracker, rounds = start_tracker("--expire", "600"), 20 if LONG else 1
+    tracker, rounds = start_tracker("--expire", "600"), 5 if LONG else 1
     bomb = b'{"more":[' + b"{}," * (BODY_MAX // 3 - 10) + b"{}]}"
     assert BODY_MAX - 100 < len(bomb) <= BODY_MAX
 

@@ -277,30 +277,33 @@ static enum err open_keeper(struct sqlite_store *store, const char *path, struct
  * One name for one database, however it was called: lock and log lie beside the file that symbolic links lead to, and names
  * that SQLite takes for something else (":memory:") are files.  The file is made where there is none.
  */
-static enum err true_path(const char *location, char **ret, struct why *why)
+static char *true_path(const char *location, enum err *ret_err, struct why *why)
 {
     struct stat status;
     if (stat(location, &status) != 0 && errno == ENOENT) {
         int fd = open(location, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        if (fd < 0 && errno == ENOENT)
-            return why_set(why, ERR_NOT_FOUND, "the folder of the database %s does not exist", location);
         if (fd >= 0)
             close(fd);
     }
-    *ret = realpath(location, NULL);
-    if (!*ret || stat(*ret, &status) != 0) {
-        enum err err = err_from_errno(errno);
-        return why_set(why, err, "cannot open or make the database %s: %s", location, err_name(err));
+    char *path = realpath(location, NULL);
+    if (path && stat(path, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1) {
+        *ret_err = ERR_OK;
+        return path;
     }
-    if (!S_ISREG(status.st_mode))
-        return why_set(why, ERR_INVALID, "the database %s is not a file", location);
-    if (status.st_nlink > 1)
-        return why_set(
-            why, ERR_INVALID,
-            "the database %s has %llu names (hard links): a tracker on another of them would not see the log "
-            "that lies beside this one; remove the others",
-            location, (unsigned long long)status.st_nlink);
-    return ERR_OK;
+    enum err err = err_from_errno(errno);
+    if (!path && err == ERR_NOT_FOUND)
+        *ret_err = why_set(why, err, "the folder of the database %s does not exist", location);
+    else if (!path)
+        *ret_err = why_set(why, err, "cannot open or make the database %s: %s", location, err_name(err));
+    else if (!S_ISREG(status.st_mode))
+        *ret_err = why_set(why, ERR_INVALID, "the database %s is not a file", location);
+    else
+        *ret_err = why_set(why, ERR_INVALID,
+                           "the database %s has %llu names (hard links): a tracker on another of them would not see "
+                           "the log that lies beside this one; remove the others",
+                           location, (unsigned long long)status.st_nlink);
+    free(path);
+    return NULL;
 }
 
 static void close_store(struct store *base)
@@ -343,10 +346,10 @@ static enum err open_store(const struct store_options *options, struct store **r
     if (options->existing && access(options->location, F_OK) != 0)
         err = why_set(why, ERR_NOT_FOUND, "there is no database %s", options->location);
     if (err == ERR_OK)
-        err = true_path(options->location, &path, why);
-    if (err == ERR_OK)
+        path = true_path(options->location, &err, why);
+    if (path)
         err = lock_database(path, &store->lock_fd, why);
-    if (err == ERR_OK)
+    if (path && err == ERR_OK)
         err = open_writer(store, path, why);
     if (err == ERR_OK)
         err = open_readers(store, options->readers, path, why);
