@@ -77,7 +77,10 @@ static enum err part_of(const char *location, struct part *ret, struct why *why)
     *ret = (struct part){.final = strdup(location)};
     bool ok = ret->final && part_name(&ret->path, location, "") && part_name(&ret->lock, location, ".lock") &&
               part_name(&ret->log, location, "-wal") && part_name(&ret->index, location, "-shm");
-    return ok ? ERR_OK : why_set(why, ERR_NOMEM, "out of memory");
+    if (ok)
+        return ERR_OK;
+    why_set(why, ERR_NOMEM, "out of memory");
+    return ERR_NOMEM;
 }
 
 enum err store_sqlite_import_begin(const struct store_options *options, struct store **ret, struct why *why)
