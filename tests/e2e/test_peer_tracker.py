@@ -48,6 +48,7 @@ def test_sigint_ends_a_daemon_as_cleanly(tracker, start_peer, tmp_path):
     assert ids(tracker) == set() and names(tracker) == set()
 
 
+@pytest.mark.both_stores
 def test_files_are_registered_under_their_names(tracker, start_peer, tmp_path):
     random_file(tmp_path / "folder/sub/um café.bin", 1000, seed=1)
     peer = start_peer(tracker=tracker, files=[random_file(tmp_path / "a.bin", 10, seed=2), tmp_path / "folder"])
@@ -101,6 +102,7 @@ def test_a_registration_that_overtakes_the_end_leaves_nothing_that_the_next_star
     assert second["previous"] == first["instance"]
 
 
+@pytest.mark.both_stores
 def test_heartbeats_keep_a_peer_known(fast_tracker, start_peer):
     peer = start_peer(tracker=fast_tracker)
     wait_until(lambda: peer.short_id in ids(fast_tracker))
@@ -145,6 +147,7 @@ def test_a_peer_waits_for_its_tracker_and_says_so_once(start_tracker, start_peer
 
 
 @pytest.mark.sanitized
+@pytest.mark.both_stores
 def test_a_tracker_that_was_killed_is_used_again(start_tracker, start_peer, tmp_path):
     first = start_tracker(*FAST)
     peer = start_peer(tracker=first, files=[random_file(tmp_path / "a.bin", 1000)])
