@@ -1,6 +1,7 @@
 """The tracker on PostgreSQL: a database that stops, hangs, dies or comes back elsewhere, and several trackers on one."""
 
 import concurrent.futures
+import hashlib
 import random
 import re
 import signal
@@ -353,19 +354,35 @@ INSERT INTO enxame.holdings (peer, name, complete) SELECT p.key, n.key, true FRO
 """
 
 
+ROWS_READ = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE schemaname = 'enxame'"
+
+
 def test_a_page_costs_few_rows_though_the_server_knows_nothing_of_its_tables_yet(start_tracker, cluster, database):
     tracker = start_tracker("--expire", "600", db=cluster.uri(database))
     tracker.client().register(7001, [record("first")])
     tracker.stop()
     cluster.sql(YOUNG_CATALOGUE, database)
-    rows = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE schemaname = 'enxame'"
-    before = int(cluster.sql(rows, database))
+    before = int(cluster.sql(ROWS_READ, database))
     tracker = start_tracker("--expire", "600", db=cluster.uri(database))
     for q in ("s", "*pisode*"):
         assert len(tracker.client().get_json(f"/v1/files?q={q}")["files"]) == 100
     tracker.stop()  # then the server has counted what it read
-    read = int(cluster.sql(rows, database)) - before
+    read = int(cluster.sql(ROWS_READ, database)) - before
     assert read < 400_000, f"{read} rows were read"
+
+
+def test_a_lookup_costs_few_rows_once_the_server_knows_its_tables(start_tracker, cluster, database):
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    tracker.client().register(7001, [record("first")])
+    tracker.stop()
+    cluster.sql(YOUNG_CATALOGUE + "ANALYZE enxame.contents, enxame.names, enxame.holdings, enxame.peers;", database)
+    before = int(cluster.sql(ROWS_READ, database))
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    for number in range(1, 20_000, 1000):
+        assert tracker.client().owners(hashlib.sha256(str(number).encode()).hexdigest())["holders"]
+    tracker.stop()
+    read = int(cluster.sql(ROWS_READ, database)) - before
+    assert read < 50_000, f"{read} rows were read"
 
 
 # ---- databases that it must not or cannot use ----
