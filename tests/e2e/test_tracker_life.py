@@ -239,19 +239,20 @@ class WallClock:
         self.path.with_suffix(".new").replace(self.path)
 
     @staticmethod
-    def forget(tracker):
-        """What the library leaves behind where the program was killed."""
-        for path in pathlib.Path("/dev/shm").glob(f"*faketime_*_{tracker.process.pid}"):
-            path.unlink()
-
-    @staticmethod
     def shown_by(api):
         return email.utils.parsedate_to_datetime(api.get("/healthz").headers["Date"]).timestamp()
 
 
 @pytest.mark.both_stores
-def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker, tmp_path):
-    clock = WallClock(tmp_path)
+@pytest.fixture
+def clock(launcher, tmp_path):
+    yield WallClock(tmp_path)
+    for program in launcher.started:  # what the library leaves behind of those that are killed
+        for path in pathlib.Path("/dev/shm").glob(f"*faketime_*_{program.process.pid}"):
+            path.unlink()
+
+
+def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker, clock):
     tracker = start_tracker("--heartbeat", "30", "--expire", "60", wrapper=clock.wrapper)
     api = tracker.client()
     api.register(7001, [Content(b"x", "x").record()])
@@ -269,9 +270,6 @@ def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker
     assert len(api.peers()) == 1
     clock.jump("-800d")
     wait_until(lambda: not api.peers(), 60)
-    again.stop()
-    for one in (tracker, again):
-        clock.forget(one)
 
 
 @pytest.mark.both_stores
