@@ -324,6 +324,7 @@ static void close_store(struct store *base)
     pthread_mutex_destroy(&store->swarms.lock);
     pthread_mutex_destroy(&store->grams.lock);
     free(store->grams.sample);
+    recent_names_free(store->recent);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -332,8 +333,13 @@ static enum err open_store(const struct store_options *options, struct store **r
 {
     char *path = NULL;
     struct sqlite_store *store = calloc(1, sizeof *store);
-    if (!store)
+    struct recent_names *recent = recent_names_new();
+    if (!store || !recent) {
+        free(store);
+        recent_names_free(recent);
         return why_set(why, ERR_NOMEM, "out of memory");
+    }
+    store->recent = recent;
     store->expire_ms = options->expire_ms;
     store->base.kind = &store_sqlite_kind;
     store->lock_fd = -1;

@@ -8,6 +8,7 @@
 #define ENXAME_STORE_SQLITE_H
 
 #include "database.h"
+#include "recent_names.h"
 #include "store_kind.h"
 #include "store_pattern.h"
 
@@ -148,6 +149,7 @@ struct sqlite_store {
     uint8_t id[HASH_SIZE];            /* of this tracker */
     char *final;                      /* the name that it gets when it is filled; import_end() frees it */
     struct batch batch;
+    struct recent_names *recent; /* the writer's thread alone; forgets all where a name goes or a batch is lost */
     struct scan scan;
 
     struct connection *readers;

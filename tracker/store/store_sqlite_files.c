@@ -70,25 +70,35 @@ enum err store_sqlite_content(struct sqlite_store *store, const struct content *
     return end_insert(store, &query, ret_key);
 }
 
-enum err store_sqlite_name(struct sqlite_store *store, const struct file_record *file, bool insert, int64_t *ret_key)
+static enum err insert_name(struct sqlite_store *store, const struct file_record *file, int64_t *ret_key)
 {
     int64_t content;
-    struct query query = store_sqlite_query(&store->writer, SQL_FILE_FIND);
-    query_bytes(&query, 1, file->content.root, sizeof file->content.root);
-    query_number(&query, 2, (int64_t)file->content.size);
-    query_text(&query, 3, file->name);
-    enum err err = query_take_key(&query, ret_key);
-    if (err != ERR_OK || *ret_key || !insert)
-        return err;
-    err = store_sqlite_content(store, &file->content, true, &content);
+    enum err err = store_sqlite_content(store, &file->content, true, &content);
     if (err != ERR_OK)
         return err;
-    query = store_sqlite_query(&store->writer, SQL_NAME_INSERT);
+    struct query query = store_sqlite_query(&store->writer, SQL_NAME_INSERT);
     query_number(&query, 1, content);
     query_text(&query, 2, file->name);
     store->batch.names++;
     err = end_insert(store, &query, ret_key);
     return err == ERR_OK ? index_later(store, *ret_key, file->name, true) : err;
+}
+
+enum err store_sqlite_name(struct sqlite_store *store, const struct file_record *file, bool insert, int64_t *ret_key)
+{
+    *ret_key = recent_names_find(store->recent, file);
+    if (*ret_key)
+        return ERR_OK;
+    struct query query = store_sqlite_query(&store->writer, SQL_FILE_FIND);
+    query_bytes(&query, 1, file->content.root, sizeof file->content.root);
+    query_number(&query, 2, (int64_t)file->content.size);
+    query_text(&query, 3, file->name);
+    enum err err = query_take_key(&query, ret_key);
+    if (err == ERR_OK && !*ret_key && insert)
+        err = insert_name(store, file, ret_key);
+    if (err == ERR_OK && *ret_key)
+        recent_names_put(store->recent, file, *ret_key);
+    return err;
 }
 
 static enum err put_holding(struct sqlite_store *store, enum statement statement, int64_t peer, int64_t name,
@@ -117,6 +127,7 @@ enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, int64_t name
 static enum err drop_name(struct sqlite_store *store, int64_t name)
 {
     int64_t content = 0;
+    recent_names_forget(store->recent);
     struct query query = store_sqlite_query(&store->writer, SQL_NAME_DELETE);
     query_number(&query, 1, name);
     enum err err = ERR_OK;

@@ -348,6 +348,7 @@ static enum err apply_together(struct sqlite_store *store, struct store_write *c
         return ERR_OK;
     why_set(why, err, "%s", err == ERR_TOO_LARGE ? err_name(err) : sqlite3_errmsg(store->writer.db));
     store_sqlite_index_forget(store);
+    recent_names_forget(store->recent);
     store->scan = (struct scan){0};
     if (!sqlite3_get_autocommit(store->writer.db))
         (void)store_sqlite_run(&store->writer, SQL_ROLLBACK);
