@@ -6,8 +6,6 @@ import socket
 import pytest
 from client import Content, Identity, expect, expect_problem
 
-pytestmark = pytest.mark.both_stores
-
 ITEM = Content(b"good", "good")
 
 
@@ -108,6 +106,7 @@ def test_a_body_over_its_cap_is_413(peer):
     expect_problem(peer.call("POST", "/v1/peers", body, peer.identity.bearer), 413)
 
 
+@pytest.mark.both_stores
 def test_a_registration_of_more_than_1000_files_is_refused(peer):
     expect_problem(peer.try_register(7001, [ITEM.record(str(n)) for n in range(1001)]), 400, "files")
 
@@ -137,6 +136,7 @@ def test_only_the_secret_of_an_id_changes_its_registration(peer, header, status,
         assert (answer.headers.get("WWW-Authenticate") == "Bearer") == (status == 401)
 
 
+@pytest.mark.both_stores
 def test_another_peer_changes_nothing_of_a_registration(peer):
     thief = Identity()
     for method, path, body in (
@@ -147,6 +147,7 @@ def test_another_peer_changes_nothing_of_a_registration(peer):
         assert expect_problem(peer.call(method, path, body, thief.bearer), 403).endswith(":secret-wrong")
 
 
+@pytest.mark.both_stores
 def test_an_unknown_id_is_404(peer):
     stranger = peer.as_other()
     for answer in (stranger.try_heartbeat(), stranger.try_change(add=[ITEM.record()]), stranger.try_unregister()):
@@ -185,6 +186,7 @@ def test_a_wrong_argument_is_named(peer):
         expect_problem(peer.get(path), 400, word)
 
 
+@pytest.mark.both_stores
 def test_unknown_contents_are_404(peer):
     assert expect_problem(peer.get("/v1/files/" + "ab" * 32), 404).endswith(":unknown-content")
     assert expect_problem(peer.get(f"/v1/files/{ITEM.root}?size=5"), 404).endswith(":unknown-content")
@@ -251,6 +253,7 @@ def test_an_endless_header_is_cut_off(tracker):
     expect(tracker.client().get("/healthz"), 200)
 
 
+@pytest.mark.both_stores
 def test_clients_that_leave_before_the_answer_do_no_harm(peer, tracker):
     body = json.dumps(registration(peer)).encode()
     head = (
