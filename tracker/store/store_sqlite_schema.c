@@ -168,7 +168,7 @@ enum err store_sqlite_is_ours(sqlite3 *db, const char *path, int64_t *ret_versio
 
 enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
 {
-    int64_t version;
+    int64_t version = 0;
     enum err err = store_sqlite_is_ours(db, path, &version, why);
     if (err != ERR_OK || version == SCHEMA_VERSION)
         return err;
