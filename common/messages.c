@@ -5,6 +5,7 @@
 #include "messages_items.h"
 #include "names.h"
 
+#include <endian.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,8 +122,9 @@ enum err file_list_digest(const struct file_list *list, uint8_t ret_digest[stati
         const struct file_record *file = &list->items[i];
         /* Of a fixed length, and what follows ends with a NUL: the bytes can be divided in one way only. */
         uint8_t head[HASH_SIZE + sizeof(uint64_t) + 1];
+        uint64_t size = htobe64(file->content.size); /* several machines may share what is kept of it */
         memcpy(head, file->content.root, HASH_SIZE);
-        memcpy(head + HASH_SIZE, &file->content.size, sizeof(uint64_t));
+        memcpy(head + HASH_SIZE, &size, sizeof size);
         head[sizeof head - 1] = file->complete;
         code = gnutls_hash(hash, head, sizeof head);
         if (code >= 0)

@@ -3,8 +3,6 @@
 #include "store_postgres_write.h"
 
 #include <endian.h>
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
 
 /* ---- digests ---- */
 
@@ -18,26 +16,6 @@ static void file_digest(const struct file_record *file, uint8_t ret_digest[stati
     memcpy(text + HASH_SIZE + sizeof size, file->name, length);
     merkle_sha256(text, HASH_SIZE + sizeof size + length, hash);
     memcpy(ret_digest, hash, PG_DIGEST_SIZE);
-}
-
-/* Of the files in their order; a list that is ordered otherwise is merely compared file by file. */
-void pg_files_list_digest(const struct file_list *files, uint8_t ret_digest[static HASH_SIZE])
-{
-    gnutls_hash_hd_t hash;
-    memset(ret_digest, 0, HASH_SIZE);
-    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
-        abort();
-    for (size_t i = 0; i < files->count; i++) {
-        const struct file_record *file = &files->items[i];
-        uint8_t tail[9];
-        uint64_t size = htobe64(file->content.size);
-        memcpy(tail, &size, sizeof size);
-        tail[8] = file->complete;
-        gnutls_hash(hash, file->content.root, HASH_SIZE);
-        gnutls_hash(hash, tail, sizeof tail);
-        gnutls_hash(hash, file->name, strlen(file->name) + 1);
-    }
-    gnutls_hash_deinit(hash, ret_digest);
 }
 
 /* ---- gathering ---- */

@@ -53,13 +53,9 @@ static void free_columns(struct columns *columns)
 static void send_again(struct pg_round *round)
 {
     struct columns columns = {0};
-    for (size_t i = 0; i < round->count; i++) {
-        struct pg_entry *entry = &round->entries[i];
-        if (entry->write->op != STORE_REGISTER)
-            continue;
-        pg_files_list_digest(&entry->write->registration->files, entry->list_digest);
-        add_columns(&columns, entry);
-    }
+    for (size_t i = 0; i < round->count; i++)
+        if (round->entries[i].write->op == STORE_REGISTER)
+            add_columns(&columns, &round->entries[i]);
     const struct pg_value same[] = {
         pg_list(PG_TYPE_BYTES_ARRAY, &columns.ids), pg_list(PG_TYPE_BYTES_ARRAY, &columns.instances),
         pg_list(PG_TYPE_BYTES_ARRAY, &columns.hosts), pg_list(PG_TYPE_NUMBERS, &columns.ports),
@@ -346,6 +342,18 @@ static void fill_round(struct pg_round *round, struct store_write *const *writes
     }
 }
 
+/* By these it is seen which registrations change nothing. */
+static enum err digest_lists(struct pg_round *round)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < round->count && err == ERR_OK; i++) {
+        struct pg_entry *entry = &round->entries[i];
+        if (entry->write->op == STORE_REGISTER)
+            err = file_list_digest(&entry->write->registration->files, entry->list_digest);
+    }
+    return err;
+}
+
 static enum err try_writes(struct pg_store *store, struct pg_session *session, struct store_write *const *writes,
                            size_t count)
 {
@@ -357,7 +365,9 @@ static enum err try_writes(struct pg_store *store, struct pg_session *session, s
         *round = (struct pg_round){.store = store, .session = session, .begins = done == 0};
         fill_round(round, writes + done, count - done);
         round->ends = done + round->count == count;
-        err = run_round(round);
+        err = digest_lists(round);
+        if (err == ERR_OK)
+            err = run_round(round);
         pg_files_free(round);
     }
     free(round);

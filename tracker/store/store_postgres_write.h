@@ -77,7 +77,6 @@ void pg_take_commit(struct pg_round *round);
 
 /* ---- files (store_postgres_files.c) ---- */
 
-void pg_files_list_digest(const struct file_list *files, uint8_t ret_digest[static HASH_SIZE]);
 /* Gathers what the entries are to hold; ERR_NOMEM. */
 enum err pg_files_gather(struct pg_round *round);
 void pg_files_free(struct pg_round *round);

@@ -1,4 +1,5 @@
 #include "limits.h"
+#include "store_rules.h"
 #include "store_sqlite.h"
 
 /* A peer with no more files than this is updated in place; a larger one is replaced by a new row (see the schema). */
@@ -74,15 +75,6 @@ static bool is_same_instance(const struct peer_row *peer, const struct register_
 {
     return peer->has_instance == request->has_instance &&
            (!peer->has_instance || memcmp(peer->instance, request->instance, sizeof peer->instance) == 0);
-}
-
-/* Whether the request comes from the instance that is registered, or from one that knows that this one has ended. */
-static bool is_successor(const struct peer_row *peer, const struct register_request *request)
-{
-    if (is_same_instance(peer, request))
-        return true;
-    return peer->has_instance && request->has_previous &&
-           memcmp(peer->instance, request->previous, sizeof peer->instance) == 0;
 }
 
 /* The row says that the peer holds as many files as it registers; replace_files() mends that where some are the same. */
@@ -208,7 +200,8 @@ static enum err apply_register(struct sqlite_store *store, struct store_write *w
         return err;
     bool alive = peer.key && peer.seen_ms > store->batch.lapsed_ms;
     bool moves = !address_equal(&peer.address, &request->address);
-    if (alive && moves && !is_successor(&peer, request))
+    const struct store_holder holder = {peer.has_instance ? peer.instance : NULL, &peer.address};
+    if (alive && !store_may_replace(&holder, request))
         return ERR_CONFLICT;
     if (peer.key)
         err = put_seen(store, SQL_SEEN_UPDATE, peer.key);
