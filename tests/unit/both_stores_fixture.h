@@ -11,14 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/enxame-store-XXXXXX";
 static char location[1024]; /* of the test's store, empty at first */
 
 static inline int sqlite_set_up(void **state)
 {
     (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    if (!mkdtemp(folder) || chdir(folder) != 0)
+    if (enter_folder() != 0)
         return -1;
     snprintf(location, sizeof location, "test.db");
     open_store_at(location, EXPIRE_MS);
@@ -28,12 +26,7 @@ static inline int sqlite_set_up(void **state)
 static inline int sqlite_tear_down(void **state)
 {
     (void)state;
-    store_close(store);
-    store = NULL;
-    static const char *const left[] = {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"};
-    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
-        unlink(left[i]);
-    return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
+    return leave_folder();
 }
 
 static inline const char *postgres(void)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define EXPIRE_MS 600000u /* nobody lapses because the machine is slow */
 
@@ -22,6 +23,26 @@ static inline void open_store_at(const char *location, uint64_t expire_ms)
         .location = location, .expire_ms = expire_ms, .readers = 2, .read_us = 60 * 1000000u};
     if (store_open(&options, &store, &why) != ERR_OK)
         fail_msg("%s", why.text);
+}
+
+static char folder[] = "/tmp/enxame-store-XXXXXX";
+
+/* Makes a folder for a SQLite store "test.db", and goes there. */
+static inline int enter_folder(void)
+{
+    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
+    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+/* Closes that store and removes all. */
+static inline int leave_folder(void)
+{
+    store_close(store);
+    store = NULL;
+    static const char *const left[] = {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        unlink(left[i]);
+    return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
 }
 
 static inline struct content content_of(unsigned number)

@@ -4,8 +4,6 @@
 
 #include <unistd.h>
 
-static char folder[] = "/tmp/enxame-reads-XXXXXX";
-
 static void open_with(uint64_t read_us)
 {
     struct why why = {""};
@@ -18,8 +16,7 @@ static void open_with(uint64_t read_us)
 static int set_up(void **state)
 {
     (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    if (!mkdtemp(folder) || chdir(folder) != 0)
+    if (enter_folder() != 0)
         return -1;
     open_with(60 * 1000000u);
     return 0;
@@ -28,12 +25,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    store_close(store);
-    store = NULL;
-    static const char *const left[] = {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"};
-    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
-        unlink(left[i]);
-    return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
+    return leave_folder();
 }
 
 /* ---- large swarms ---- */
