@@ -23,18 +23,18 @@ bool peer_is_stopping(struct peer *peer)
     return atomic_load(&peer->stop_signal) != 0;
 }
 
-/* The session's wait is over; `number` 0: only that. */
-static void interrupt(struct peer *peer, int number)
+/* Ends what the session waits for. */
+static void interrupt(struct session *session)
 {
-    struct session *session = &peer->own;
-    if (number != 0)
-        atomic_store(&peer->stop_signal, number);
     atomic_store(&session->interrupted, true);
     session_cancel_calls(session);
-    if (number != 0)
-        terminal_interrupt(session->terminal);
-    else
-        terminal_wipe(session->terminal);
+}
+
+static void stop(struct peer *peer, int number)
+{
+    atomic_store(&peer->stop_signal, number);
+    interrupt(&peer->own);
+    terminal_interrupt(peer->own.terminal);
     pthread_mutex_lock(&peer->lock);
     pthread_cond_broadcast(&peer->stopped);
     pthread_mutex_unlock(&peer->lock);
@@ -43,7 +43,7 @@ static void interrupt(struct peer *peer, int number)
 void peer_stop(struct peer *peer)
 {
     if (!peer_is_stopping(peer))
-        interrupt(peer, SIGTERM);
+        stop(peer, SIGTERM);
 }
 
 static void on_signal(void *context, int number)
@@ -56,7 +56,10 @@ static void on_signal(void *context, int number)
     if (peer_is_stopping(peer))
         _exit(128 + number); /* the user will not wait for a clean end */
     bool only_wait = number == SIGINT && peer->own.mode == SESSION_PROMPT && !atomic_load(&peer->closing);
-    interrupt(peer, only_wait ? 0 : number);
+    if (!only_wait)
+        stop(peer, number);
+    else if (!terminal_wipe(peer->own.terminal))
+        interrupt(&peer->own);
 }
 
 /* On a download's thread. */

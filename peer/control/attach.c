@@ -263,8 +263,8 @@ static size_t complete(void *context, const char *line, const char *text, char *
 
 /* ---- signals ---- */
 
-/* Ctrl-C at the prompt.  A peer that did not react to the one before will not be waited for. */
-static void interrupt_line(struct attach *attach)
+/* Ctrl-C while a command runs.  A peer that did not react to the one before will not be waited for. */
+static void interrupt_command(struct attach *attach)
 {
     pthread_mutex_lock(&attach->lock);
     bool tell = attach->busy && !attach->interrupted, give_up = attach->busy && attach->interrupted;
@@ -276,7 +276,6 @@ static void interrupt_line(struct attach *attach)
         (void)send_frame(attach, FRAME_INTERRUPT, NULL, 0, MSG_DONTWAIT);
     if (give_up)
         leave(attach);
-    terminal_wipe(attach->terminal);
 }
 
 static void on_signal(void *context, int number)
@@ -288,7 +287,8 @@ static void on_signal(void *context, int number)
         return;
     }
     if (number == SIGINT && attach->prompts) {
-        interrupt_line(attach);
+        if (!terminal_wipe(attach->terminal))
+            interrupt_command(attach);
         return;
     }
     if (atomic_exchange(&attach->stop_signal, number) != 0)

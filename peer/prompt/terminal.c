@@ -329,9 +329,16 @@ void terminal_interrupt(struct terminal *terminal)
     raise_flag(terminal, &terminal->interrupted);
 }
 
-void terminal_wipe(struct terminal *terminal)
+bool terminal_wipe(struct terminal *terminal)
 {
-    raise_flag(terminal, &terminal->wiped);
+    pthread_mutex_lock(&terminal->lock);
+    bool typing = terminal->reading;
+    if (typing) {
+        terminal->wiped = true;
+        wake(terminal);
+    }
+    pthread_mutex_unlock(&terminal->lock);
+    return typing;
 }
 
 void terminal_resized(struct terminal *terminal)

@@ -49,8 +49,8 @@ char *terminal_read_line(struct terminal *terminal);
 char *terminal_ask(struct terminal *terminal, const char *question);
 /* From any thread: ends the wait of terminal_read_line(), this one or the next. */
 void terminal_interrupt(struct terminal *terminal);
-/* From any thread: what Ctrl-C does.  Nothing where no line is being typed. */
-void terminal_wipe(struct terminal *terminal);
+/* From any thread: what Ctrl-C does to a line being typed.  False, and nothing done, where none is. */
+bool terminal_wipe(struct terminal *terminal);
 /* From any thread: the window's size changed, or the program goes on after it was stopped. */
 void terminal_resized(struct terminal *terminal);
 

@@ -32,14 +32,17 @@ class Prompt:
 
     def run(self, line):
         """What a command printed."""
-        self.child.send(line + "\r")
-        self.expect("\r\n")
+        self.enter(line)
         return self.expect(PROMPT)
+
+    def enter(self, line):
+        """Until it is echoed, after a tab only what follows: a message may come before, and draws the prompt anew."""
+        self.child.send(line + "\r")
+        self.expect(line.rpartition("\t")[2][-20:] + "\r\n")
 
     def give_up(self, line):
         """Says a command that nobody answers, and ends the wait with Ctrl+C."""
-        self.child.send(line + "\r")
-        self.expect("\r\n")
+        self.enter(line)
         with pytest.raises(pexpect.TIMEOUT):
             self.child.expect_exact(PROMPT, timeout=1)
         self.child.send("\x03")
