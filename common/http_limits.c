@@ -40,6 +40,10 @@ void http_limits_choose(struct http_server *server)
         options->request_deadline_ms = REQUEST_DEADLINE_MS;
     if (options->body_deadline_ms == 0)
         options->body_deadline_ms = BODY_DEADLINE_MS;
+    if (options->answer_deadline_ms == 0)
+        options->answer_deadline_ms = ANSWER_DEADLINE_MS;
+    if (options->answer_bytes_s == 0)
+        options->answer_bytes_s = ANSWER_RATE_MIN;
     if (options->max_connections == 0)
         options->max_connections = CONNECTIONS_MAX;
     if (options->max_connections_per_address == 0)

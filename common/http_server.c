@@ -362,7 +362,8 @@ static enum MHD_Result queue(struct http_request *request)
         (void)MHD_add_response_header(request->response, request->headers[i][0], request->headers[i][1]);
     if (atomic_load(&server->draining)) /* what the client has to say yet it says to another one */
         (void)MHD_add_response_header(request->response, "Connection", "close");
-    set_deadline(server, request->link, ANSWER_DEADLINE_MS + request->reply_length / ANSWER_RATE_MIN * 1000);
+    set_deadline(server, request->link,
+                 server->options.answer_deadline_ms + request->reply_length / server->options.answer_bytes_s * 1000);
     result = MHD_queue_response(request->connection, (unsigned)request->status, request->response);
     MHD_destroy_response(request->response);
     request->response = NULL;

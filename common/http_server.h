@@ -56,6 +56,8 @@ struct http_server_options {
     http_observer *observe; /* may be NULL */
     /* 0, of these and what follows: those of limits.h.  Until a request's headers are whole, and its body is. */
     uint64_t idle_ms, request_deadline_ms, body_deadline_ms;
+    /* An answer may take so long plus its size at this rate. */
+    uint64_t answer_deadline_ms, answer_bytes_s;
     size_t max_connections; /* fewer where the system gives fewer descriptors */
     size_t max_connections_per_address;
     /* A connection was closed since one of these limits was reached; on one of the server's threads.  May be NULL. */

@@ -96,16 +96,21 @@ static inline ssize_t sockets_read(int fd, void *ret_bytes, size_t capacity)
     return count;
 }
 
-/* Reads to the end of the stream, or to a reset; how many bytes came. */
-static inline size_t sockets_drain(int fd)
+/* Reads to the end of the stream, to a reset, or until so many bytes came; how many that were. */
+static inline size_t sockets_drain_until(int fd, size_t enough)
 {
     char bytes[65536];
     size_t total = 0;
     ssize_t count;
 
-    while ((count = sockets_read(fd, bytes, sizeof bytes)) > 0)
+    while (total < enough && (count = sockets_read(fd, bytes, sizeof bytes)) > 0)
         total += (size_t)count;
     return total;
+}
+
+static inline size_t sockets_drain(int fd)
+{
+    return sockets_drain_until(fd, SIZE_MAX);
 }
 
 struct sockets_reply {

@@ -87,6 +87,44 @@ static void silence_is_cut_off(void **state)
     (void)close(fd);
 }
 
+static void start_with_answers(uint64_t deadline_ms, uint64_t bytes_s)
+{
+    struct http_server_options options = options_with(0, 0, 0);
+
+    options.answer_deadline_ms = deadline_ms;
+    options.answer_bytes_s = bytes_s;
+    atomic_store(&released, 0);
+    start_options(options);
+}
+
+/* A client that reads nothing of an answer that fits into no socket's buffer; other deadlines do not run meanwhile. */
+static void who_does_not_read_its_answer_is_cut_off(void **state)
+{
+    int fd;
+
+    (void)state;
+    start_with_answers(300, UINT64_MAX);
+    fd = sockets_connect(&address);
+    assert_true(sockets_say(fd, "GET /stream/endless HTTP/1.1\r\n" HOST "\r\n"));
+    EVENTUALLY(atomic_load(&released) == 1);
+    assert_true(sockets_drain(fd) < ENDLESS_SIZE);
+    (void)close(fd);
+}
+
+/* The rest of it is taken when a shorter answer's time were over. */
+static void a_long_answer_has_more_time(void **state)
+{
+    int fd;
+
+    (void)state;
+    start_with_answers(1, ENDLESS_SIZE / 600); /* ten minutes */
+    fd = sockets_connect(&address);
+    assert_true(sockets_say(fd, "GET /stream/endless HTTP/1.1\r\n" HOST "\r\n"));
+    (void)usleep(1500000);
+    assert_true(sockets_drain_until(fd, ENDLESS_SIZE) >= ENDLESS_SIZE);
+    (void)close(fd);
+}
+
 /* No deadline but the handler's own runs while it works on an answer. */
 static void a_deferred_answer_is_not_cut_off(void **state)
 {
@@ -531,6 +569,8 @@ int main(void)
         cmocka_unit_test_teardown(a_second_request_has_a_deadline_too, stop),
         cmocka_unit_test_teardown(bodies_that_trickle_in_are_cut_off, stop),
         cmocka_unit_test_teardown(silence_is_cut_off, stop),
+        cmocka_unit_test_teardown(who_does_not_read_its_answer_is_cut_off, stop),
+        cmocka_unit_test_teardown(a_long_answer_has_more_time, stop),
         cmocka_unit_test_teardown(a_deferred_answer_is_not_cut_off, stop),
         TEST(endless_headers_are_cut_off),
         cmocka_unit_test_teardown(garbage_is_harmless, stop),
