@@ -18,6 +18,7 @@ from ledger import Ledger, record
 from programs import random_file, wait_until
 
 GAP_S = 10 if programs.LONG else 2
+KILLS = 100 if programs.LONG else 3
 # How long a request may take whatever the database does: the tracker's own time limits, on a busy machine.
 ANSWER_S = 60
 SECRET = "pass:w/rd?5e@cret"
@@ -112,10 +113,12 @@ def test_a_database_that_is_away_for_a_while_costs_no_acknowledged_write(start_t
 def test_peers_have_a_full_expiry_after_a_gap_in_which_nobody_could_report(start_tracker, durable):
     tracker = start_tracker("--heartbeat", "2", "--expire", "4", db=durable.uri(durable.database()))
     peer = tracker.client()
+    registered = time.monotonic()
     peer.register(7001, [Content(b"x", "x").record()])
+    time.sleep(2.5)  # so that the gap alone is short enough for others to take it for none
     durable.stop()
     wait_until(lambda: has_lost_its_database(tracker))
-    time.sleep(4)
+    time.sleep(max(0, registered + 4 - time.monotonic()))
     durable.start()
     wait_until(lambda: peer.get("/v1/peers").status_code == 200)
     back = time.monotonic()
@@ -125,6 +128,20 @@ def test_peers_have_a_full_expiry_after_a_gap_in_which_nobody_could_report(start
         time.sleep(0.1)
         rows = peer.peers() + peer.files()
     wait_until(lambda: not peer.peers())
+
+
+def test_nobody_lapses_where_no_tracker_could_write_for_a_while(start_tracker, cluster, database):
+    """As after a stop of all trackers, or of the machine, that none of them noticed."""
+    peer = start_tracker("--expire", "600", db=cluster.uri(database)).client()
+    peer.register(7001, [record("x")])
+    cluster.sql(
+        "UPDATE enxame.peers SET seen = now() - interval '1 hour';"
+        "UPDATE enxame.grace SET since = now() - interval '1 hour', pulse = now() - interval '1 hour'", database,
+    )  # fmt: skip
+    assert len(peer.peers()) == 1 == len(peer.files())
+    wait_until(lambda: cluster.sql("SELECT pulse > now() - interval '1 minute' FROM enxame.grace", database) == "t")
+    assert len(peer.peers()) == 1 == len(peer.files())
+    assert peer.heartbeat()["files"] == 1
 
 
 @pytest.mark.sanitized
@@ -160,6 +177,28 @@ def test_no_request_waits_for_ever_for_a_server_that_hangs(start_tracker, durabl
     load.check()
 
 
+def test_a_write_is_acknowledged_only_where_the_server_waited_for_its_standby(start_tracker, clusters):
+    """Also where the server's own settings say that nobody need wait."""
+    cluster = clusters.cluster(durable=True, settings={"synchronous_commit": "off"})
+    tracker = start_tracker("--expire", "600", db=cluster.uri(cluster.database()))
+    peer = tracker.client()
+    peer.register(7001, [record("old")], "127.0.0.1")
+    cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    cluster.sql("SELECT pg_reload_conf()")
+    waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    wait_until(lambda: cluster.sql(f"SELECT count(*) {waiting}") != "0")  # the tracker's own pulse
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(peer.try_change, [record("new")])
+        while not asked.done():
+            cluster.sql(f"SELECT pg_cancel_backend(pid) {waiting}")
+        expect_problem(asked.result(), 503)
+    assert "did not wait for its standby" in tracker.err()
+    cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
+    cluster.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: peer.try_change([record("new")]).status_code == 200)
+    assert {row["name"] for row in peer.files()} == {"old", "new"}
+
+
 def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracker, durable):
     """The process that serves the tracker's writes stops for a while, and goes on when the tracker has another one."""
     database = durable.database()
@@ -182,11 +221,30 @@ def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracke
             wait_until(lambda peer=peer: peer.try_register(7001, [record("new")], "127.0.0.1").status_code == 200)
     finally:
         durable.signal(stopped, signal.SIGCONT)
-    # The stopped ones see that they were left, and end.
     serving = "SELECT count(*) FROM pg_stat_activity WHERE pid IN ({})".format(", ".join(map(str, stopped)))
     wait_until(lambda: durable.sql(serving) == "0")
+    # They were told to end, and not left to find out: what one has locked would be in the way for as long.
+    told = re.findall(r"\[(\d+)\] FATAL: +terminating connection due to administrator command", durable.log())
+    assert set(map(int, told)) & set(stopped), durable.log()
     assert [row["name"] for row in peers[0].files()] == ["new"]
     assert {peer["files"] for peer in peers[0].peers()} == {1}
+
+
+@pytest.mark.timeout(900 if programs.LONG else 120)
+def test_what_was_acknowledged_survives_kill_9_of_the_tracker(start_tracker, cluster, database):
+    ledger, dice = Ledger(), random.Random()
+    serving = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'enxame-tracker'"
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    for _ in range(KILLS):
+        enough = ledger.acknowledged + dice.randrange(20, 300)
+        ledger.start(tracker)
+        wait_until(lambda enough=enough: ledger.acknowledged >= enough, 60)
+        time.sleep(dice.random() / 100)
+        tracker.kill()
+        ledger.stop()
+        wait_until(lambda: cluster.sql(serving) == "0")  # what it had asked for is done, or is not
+        tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+        ledger.check(tracker.client())
 
 
 # ---- several trackers on one database ----
