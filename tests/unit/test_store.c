@@ -271,129 +271,141 @@ static void a_page_of_long_names_ends_before_it_is_too_long(void **state)
     file_list_free(&page);
 }
 
-static void search_finds_what_names_match_says(void **state)
+/* ---- what a search finds ---- */
+
+static const char *const searched_names[] = {
+    "arq1.txt",
+    "Arq2.TXT",
+    "music/\xc3\x89t\xc3\xa9 \xc3\xa0 Paris.ogg",
+    "100% sure.txt",
+    "100 sure.txt",
+    "under_sc",
+    "underXsc",
+    "quote \"it\" 's.txt",
+    "a",
+    "ab",
+    "b/a.c",
+    "b/a.cc",
+    "[x].iso",
+    "back\\slash",
+    "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e.txt",
+    "OR AND NOT",
+    "\xd0\xaf\xd0\xb1\xd0\xbb\xd0\xbe\xd0\xba\xd0\xbe",
+    ("Stra\xc3\x9f"
+     "e.pdf"),
+    "STRASSE.pdf",
+    "\xce\xa3\xce\xb1\xcf\x82.mp3",
+    "e\xcc\x81t.ogg",
+    "\xc4\xb0stanbul",
+    "istanbul",
+    "x--y",
+    "$1 $$ $body$",
+    "%s%n",
+    "a'b''c",
+    "{}",
+    "tab.tar.gz",
+};
+
+static const char *const searched_patterns[] = {
+    "arq",
+    "ARQ2",
+    "\xc3\xa9t\xc3\xa9",
+    "\xc3\x89T\xc3\x89",
+    "0% s",
+    "r_s",
+    "\"it\"",
+    "' OR 1",
+    "t\" 's",
+    "and",
+    "[x]",
+    "k\\s",
+    "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
+    "\xe6\x97\xa5",
+    "a",
+    "A",
+    "AB",
+    "b",
+    "*.c",
+    "b*c",
+    "?",
+    "a?",
+    "ar*.t?t",
+    "*[x]*",
+    "nothing like it",
+    "zz",
+    "\xd1\x8f\xd0\xb1\xd0\xbb",
+    "\xd0\xaf\xd0\x91\xd0\x9b",
+    "strasse",
+    "stra\xc3\x9f"
+    "e",
+    "STRA\xc3\x9f"
+    "E",
+    "\xcf\x83\xce\xb1\xcf\x82",
+    "\xce\xa3\xce\x91\xce\xa3",
+    "et\xc3\xa9",
+    "istanbul",
+    "\xc4\xb0st",
+    "--y",
+    "$$",
+    "%s%",
+    "_",
+    "%",
+    "b''",
+    "'",
+    "\\",
+    "*\\*",
+    "*%*",
+    "*_*",
+    "{}",
+    "tar.gz",
+    "*.tar.*",
+    "**",
+    "???",
+    "*a*",
+    "\xc3\x89",
+    "*\xc3\xa9*",
+    "?t\xc3\xa9*",
+    ".txt",
+    "txt ",
+    " s",
+};
+
+#define SEARCHED_NAMES (sizeof searched_names / sizeof searched_names[0])
+
+/* Registers the names above; content_of(i) is what bears the i-th. */
+static void put_searched_names(void)
 {
-    (void)state;
-    static const char *const names[] = {
-        "arq1.txt",
-        "Arq2.TXT",
-        "music/\xc3\x89t\xc3\xa9 \xc3\xa0 Paris.ogg",
-        "100% sure.txt",
-        "100 sure.txt",
-        "under_sc",
-        "underXsc",
-        "quote \"it\" 's.txt",
-        "a",
-        "ab",
-        "b/a.c",
-        "b/a.cc",
-        "[x].iso",
-        "back\\slash",
-        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e.txt",
-        "OR AND NOT",
-        "\xd0\xaf\xd0\xb1\xd0\xbb\xd0\xbe\xd0\xba\xd0\xbe",
-        ("Stra\xc3\x9f"
-         "e.pdf"),
-        "STRASSE.pdf",
-        "\xce\xa3\xce\xb1\xcf\x82.mp3",
-        "e\xcc\x81t.ogg",
-        "\xc4\xb0stanbul",
-        "istanbul",
-        "x--y",
-        "$1 $$ $body$",
-        "%s%n",
-        "a'b''c",
-        "{}",
-        "tab.tar.gz",
-    };
-    static const char *const patterns[] = {
-        "arq",
-        "ARQ2",
-        "\xc3\xa9t\xc3\xa9",
-        "\xc3\x89T\xc3\x89",
-        "0% s",
-        "r_s",
-        "\"it\"",
-        "' OR 1",
-        "t\" 's",
-        "and",
-        "[x]",
-        "k\\s",
-        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
-        "\xe6\x97\xa5",
-        "a",
-        "A",
-        "AB",
-        "b",
-        "*.c",
-        "b*c",
-        "?",
-        "a?",
-        "ar*.t?t",
-        "*[x]*",
-        "nothing like it",
-        "zz",
-        "\xd1\x8f\xd0\xb1\xd0\xbb",
-        "\xd0\xaf\xd0\x91\xd0\x9b",
-        "strasse",
-        "stra\xc3\x9f"
-        "e",
-        "STRA\xc3\x9f"
-        "E",
-        "\xcf\x83\xce\xb1\xcf\x82",
-        "\xce\xa3\xce\x91\xce\xa3",
-        "et\xc3\xa9",
-        "istanbul",
-        "\xc4\xb0st",
-        "--y",
-        "$$",
-        "%s%",
-        "_",
-        "%",
-        "b''",
-        "'",
-        "\\",
-        "*\\*",
-        "*%*",
-        "*_*",
-        "{}",
-        "tar.gz",
-        "*.tar.*",
-        "**",
-        "???",
-        "*a*",
-        "\xc3\x89",
-        "*\xc3\xa9*",
-        "?t\xc3\xa9*",
-        ".txt",
-        "txt ",
-        " s",
-    };
-    enum { NAMES = sizeof names / sizeof names[0] };
     struct register_request request = registration_of(1, 0, 0);
-    for (unsigned i = 0; i < NAMES; i++) {
+    for (unsigned i = 0; i < SEARCHED_NAMES; i++) {
         struct content content = content_of(i);
-        assert_int_equal(names_check(names[i], strlen(names[i]), NULL), ERR_OK);
-        assert_int_equal(file_list_add(&request.files, names[i], &content, true), ERR_OK);
+        assert_int_equal(names_check(searched_names[i], strlen(searched_names[i]), NULL), ERR_OK);
+        assert_int_equal(file_list_add(&request.files, searched_names[i], &content, true), ERR_OK);
     }
     assert_int_equal(apply((struct store_write){.op = STORE_REGISTER, .registration = &request}).err, ERR_OK);
     register_request_free(&request);
-    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
-        bool got[NAMES] = {false};
+}
+
+static void search_finds_what_names_match_says(void **state)
+{
+    (void)state;
+    put_searched_names();
+    for (size_t i = 0; i < sizeof searched_patterns / sizeof searched_patterns[0]; i++) {
+        const char *pattern = searched_patterns[i];
+        bool got[SEARCHED_NAMES] = {false};
         struct file_list list;
-        assert_int_equal(store_search(store, patterns[i], NULL, ITEMS_MAX, &list), ERR_OK);
+        assert_int_equal(store_search(store, pattern, NULL, ITEMS_MAX, &list), ERR_OK);
         assert_null(list.next);
         for (size_t row = 0; row < list.count; row++) {
             unsigned number;
             memcpy(&number, list.items[row].content.root, sizeof number);
-            assert_in_range(number, 0, NAMES - 1);
+            assert_in_range(number, 0, SEARCHED_NAMES - 1);
             assert_false(got[number]);
-            assert_string_equal(list.items[row].name, names[number]);
+            assert_string_equal(list.items[row].name, searched_names[number]);
             got[number] = true;
         }
-        for (unsigned n = 0; n < NAMES; n++)
-            if (got[n] != names_match(patterns[i], names[n]))
-                fail_msg("\"%s\": \"%s\" was %s", patterns[i], names[n], got[n] ? "found" : "not found");
+        for (unsigned n = 0; n < SEARCHED_NAMES; n++)
+            if (got[n] != names_match(pattern, searched_names[n]))
+                fail_msg("\"%s\": \"%s\" was %s", pattern, searched_names[n], got[n] ? "found" : "not found");
         file_list_free(&list);
     }
 }
