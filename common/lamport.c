@@ -10,6 +10,9 @@
 #define STEP_FIRST 1000u
 #define STEP_MAX (1u << 20)
 #define STEP_LASTS_MS 10000u
+/* Where they cannot be kept, the next try comes this much later, and takes a tenth of some thread's time at most. */
+#define RETRY_MS 1000u
+#define RETRY_TIMES 10u
 
 struct lamport {
     lamport_watcher *watcher;
@@ -22,7 +25,8 @@ struct lamport {
 
     pthread_mutex_t lock; /* guards what follows; taken after `keeping` */
     uint64_t value;       /* 0 to LAMPORT_MAX */
-    uint64_t reserved;    /* where anything is kept: `value` does not pass it */
+    uint64_t reserved;    /* kept for the next start: `value` does not pass it, but where no more can be kept */
+    uint64_t retry_ms;    /* when to try that again, UINT64_MAX while a thread does so; 0: the last one was kept */
 };
 
 struct lamport *lamport_new(uint64_t start)
@@ -79,22 +83,30 @@ static uint64_t sum(uint64_t value, uint64_t more)
     return value < LAMPORT_MAX - more ? value + more : LAMPORT_MAX;
 }
 
-/* Stores enough for `value`, unless another thread has done so meanwhile. */
+/* Stores more than `value`; with `keeping` held. */
 static void reserve(struct lamport *clock, uint64_t value)
 {
-    pthread_mutex_lock(&clock->keeping);
-    if (lamport_reserved(clock) < value) {
-        uint64_t now_ms = timing_now_ms();
-        if (clock->kept_at_ms != 0 && now_ms < clock->kept_at_ms + STEP_LASTS_MS && clock->step < STEP_MAX)
-            clock->step *= 2;
-        clock->kept_at_ms = now_ms;
-        uint64_t reserved = sum(value, clock->step);
-        (void)clock->keep(clock->keep_context, reserved);
-        pthread_mutex_lock(&clock->lock);
+    uint64_t now_ms = timing_now_ms(), step = clock->step;
+    if (clock->kept_at_ms != 0 && now_ms < clock->kept_at_ms + STEP_LASTS_MS && step < STEP_MAX)
+        step *= 2;
+    uint64_t reserved = sum(value, step);
+    bool kept = clock->keep(clock->keep_context, reserved) == ERR_OK;
+    uint64_t done_ms = timing_now_ms();
+    pthread_mutex_lock(&clock->lock);
+    clock->retry_ms = kept ? 0 : done_ms + RETRY_MS + RETRY_TIMES * (done_ms - now_ms);
+    if (kept)
         clock->reserved = reserved;
-        pthread_mutex_unlock(&clock->lock);
+    pthread_mutex_unlock(&clock->lock);
+    if (kept) {
+        clock->kept_at_ms = now_ms;
+        clock->step = step;
     }
-    pthread_mutex_unlock(&clock->keeping);
+}
+
+/* Whether the clock may become `value` now; it is locked. */
+static bool may_show(const struct lamport *clock, uint64_t value)
+{
+    return !clock->keep || value <= clock->reserved || (clock->retry_ms != 0 && timing_now_ms() < clock->retry_ms);
 }
 
 /* Locks, when it is certain that the clock may become max(value, least) + 1. */
@@ -103,10 +115,18 @@ static void lock_to_advance(struct lamport *clock, uint64_t least)
     for (;;) {
         pthread_mutex_lock(&clock->lock);
         uint64_t next = sum(clock->value > least ? clock->value : least, 1);
-        if (!clock->keep || next <= clock->reserved)
+        if (may_show(clock, next))
             return;
+        if (clock->retry_ms != 0)
+            clock->retry_ms = UINT64_MAX; /* this thread tries, the others need not wait for it */
         pthread_mutex_unlock(&clock->lock);
-        reserve(clock, next);
+        pthread_mutex_lock(&clock->keeping);
+        pthread_mutex_lock(&clock->lock);
+        bool done = clock->retry_ms != UINT64_MAX && may_show(clock, next); /* another thread has tried meanwhile */
+        pthread_mutex_unlock(&clock->lock);
+        if (!done)
+            reserve(clock, next);
+        pthread_mutex_unlock(&clock->keeping);
     }
 }
 

@@ -57,13 +57,17 @@ void lamport_log(void *context, const struct lamport_event *event);
 /* ---- over restarts ---- */
 
 /*
- * Before any other thread has the clock: it never shows a value above what `keep` has stored for the next start, 1,000 at
- * first, more where they are used up soon.  `keep` may wait for the disk, and may call lamport_now() and lamport_reserved();
- * where it fails the clock goes on all the same.
+ * Before any other thread has the clock: it shows no value above what `keep` has stored for the next start, 1,000 at first,
+ * more where they are used up soon.  `keep` may wait for the disk, and may call lamport_now() and lamport_reserved().
+ *
+ * Where `keep` fails, as on a full disk, the clock goes on above what is stored: one that stood still would give every
+ * message a wrong place among the others, one that goes on only those of a start after it was killed in just that time,
+ * and only until it hears of somebody who knew more.  `keep` is tried again, by one thread, with the first message or tick
+ * after a second or more, until it succeeds; from then on a later start is above all that was shown again.
  */
 typedef enum err lamport_keep(void *context, uint64_t value);
 void lamport_set_keep(struct lamport *clock, lamport_keep *keep, void *context);
-/* The value that was stored last, or is about to be; the clock's own where nothing is kept. */
+/* The value that was stored last; the clock's own where nothing is kept. */
 uint64_t lamport_reserved(struct lamport *clock);
 
 #endif

@@ -28,6 +28,16 @@ def check_integrity(path):
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def stored_clock(path):
+    """What a start after SIGKILL would go on from."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT value FROM clock").fetchone()[0]
+
+
+def shown_clock(api):
+    return int(api.get("/healthz").headers["Lamport-Clock"])
+
+
 class SmallDisk:
     """A file system on which a file takes all the room that is left."""
 
@@ -104,6 +114,7 @@ def outlast_a_full_disk(start_tracker, room, db):
         wait_until(lambda: beat() and not is_full(stranger.try_register(7003, many(stranger, 0))))
         assert first.heartbeat()["files"] == second.heartbeat()["files"] == 3
         assert first.peer_ids() == both | {stranger.identity.id}
+        wait_until(lambda: stored_clock(room.folder / db) >= shown_clock(first))
     except AssertionError:
         if time.monotonic() - last < EXPIRE_S - 1:
             raise

@@ -1,9 +1,10 @@
-#include "test.h"
+#include "patience.h"
 
 #include "lamport.h"
 #include "log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 static void a_tick_adds_one_up_to_the_end(void **state)
 {
@@ -122,7 +123,8 @@ static void what_is_malformed_or_not_believable_is_ignored(void **state)
 
 struct kept {
     struct lamport *clock;
-    uint64_t value;
+    uint64_t value; /* to be kept */
+    uint64_t kept;  /* that was */
     unsigned times;
     enum err err;
 };
@@ -134,6 +136,8 @@ static enum err keep(void *context, uint64_t value)
     assert_true(value > kept->value);
     kept->value = value;
     kept->times++;
+    if (kept->err == ERR_OK)
+        kept->kept = value;
     return kept->err;
 }
 
@@ -162,6 +166,68 @@ static void a_full_disk_does_not_stop_the_clock(void **state)
     lamport_free(kept.clock);
 }
 
+static void what_could_not_be_kept_is_kept_when_it_can_be(void **state)
+{
+    (void)state;
+    uint64_t began_ms = timing_now_ms(), now;
+    struct kept kept = {.clock = lamport_new(7), .err = ERR_NOSPACE};
+    lamport_set_keep(kept.clock, keep, &kept);
+    for (unsigned i = 0; i < 5000; i++)
+        lamport_tick(kept.clock);
+    assert_true(kept.times <= 1 + (timing_now_ms() - began_ms) / 1000); /* not with each tick */
+    assert_true(lamport_reserved(kept.clock) == 7);                     /* what failed does not count */
+    kept.err = ERR_OK;
+    PATIENCE_UNTIL(lamport_tick(kept.clock) <= kept.kept, usleep(10000));
+    assert_true(lamport_reserved(kept.clock) == kept.kept);
+    unsigned times = kept.times;
+    for (unsigned i = 0; i < 900; i++)
+        assert_true(lamport_tick(kept.clock) <= kept.kept);
+    assert_int_equal(kept.times, times);
+    assert_int_equal(lamport_receive(kept.clock, 50000, &now), ERR_OK);
+    assert_true(kept.times == times + 1 && now <= kept.kept);
+    lamport_free(kept.clock);
+}
+
+struct slow {
+    struct lamport *clock;
+    atomic_bool fails, waits;
+    atomic_uint begun;
+};
+
+static enum err keep_slowly(void *context, uint64_t value)
+{
+    (void)value;
+    struct slow *slow = context;
+    atomic_fetch_add(&slow->begun, 1);
+    while (slow->waits)
+        usleep(1000);
+    return slow->fails ? ERR_TIMEOUT : ERR_OK;
+}
+
+static void *tick_until_it_is_kept_again(void *context)
+{
+    struct slow *slow = context;
+    PATIENCE_UNTIL(slow->begun == 2, (lamport_tick(slow->clock), usleep(1000)));
+    return NULL;
+}
+
+static void nobody_waits_while_another_thread_tries_again(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    struct slow slow = {.clock = lamport_new(7), .fails = true};
+    lamport_set_keep(slow.clock, keep_slowly, &slow);
+    assert_true(lamport_tick(slow.clock) == 8);
+    slow.waits = true;
+    assert_int_equal(pthread_create(&thread, NULL, tick_until_it_is_kept_again, &slow), 0);
+    EVENTUALLY(slow.begun == 2);
+    uint64_t before = lamport_now(slow.clock);
+    assert_true(lamport_tick(slow.clock) == before + 1);
+    slow.waits = false;
+    pthread_join(thread, NULL);
+    lamport_free(slow.clock);
+}
+
 static void threads_lose_no_tick(void **state)
 {
     (void)state;
@@ -186,6 +252,8 @@ int main(void)
         cmocka_unit_test(what_is_malformed_or_not_believable_is_ignored),
         cmocka_unit_test(no_value_is_shown_before_the_next_start_would_be_above_it),
         cmocka_unit_test(a_full_disk_does_not_stop_the_clock),
+        cmocka_unit_test(what_could_not_be_kept_is_kept_when_it_can_be),
+        cmocka_unit_test(nobody_waits_while_another_thread_tries_again),
         cmocka_unit_test(threads_lose_no_tick),
     };
     return cmocka_run_group_tests_name("lamport", tests, NULL, NULL);

@@ -1,5 +1,8 @@
+#include "no_room.h"
+#include "patience.h"
 #include "state_fixture.h"
 
+#include "lamport.h"
 #include "limits.h"
 
 static struct content content_of(unsigned number, uint64_t size)
@@ -159,6 +162,31 @@ static void the_clock_survives_and_never_goes_back(void **unused)
     state = open_state();
     assert_int_equal(state_clock(state), 7000);
     state_close(state);
+}
+
+static enum err save_clock(void *context, uint64_t value)
+{
+    return state_save_clock(context, value);
+}
+
+static void a_clock_that_found_no_room_is_saved_when_there_is_some(void **unused)
+{
+    (void)unused;
+    struct state *state = open_state();
+    struct lamport *clock = lamport_new(state_clock(state));
+    lamport_set_keep(clock, save_clock, state);
+    no_room_begin(in_folder("dir/.enxame/state.db-wal"));
+    for (unsigned i = 0; i < 3000; i++)
+        lamport_tick(clock);
+    uint64_t saved = state_clock(state);
+    no_room_end();
+    assert_true(saved < 3000);
+    PATIENCE_UNTIL(lamport_tick(clock) <= state_clock(state), usleep(10000));
+    state_close(state);
+    state = open_state();
+    assert_true(state_clock(state) >= lamport_now(clock));
+    state_close(state);
+    lamport_free(clock);
 }
 
 /* ---- hashes ---- */
@@ -551,6 +579,7 @@ int main(void)
         TEST(a_newer_schema_is_refused),
         TEST(a_damaged_database_is_named_and_kept),
         TEST(the_clock_survives_and_never_goes_back),
+        TEST(a_clock_that_found_no_room_is_saved_when_there_is_some),
         TEST(hashes_are_found_by_path_and_stamp),
         TEST(a_hash_of_a_file_just_written_is_not_trusted),
         TEST(downloads_survive_with_their_progress),

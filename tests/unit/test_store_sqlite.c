@@ -1,3 +1,4 @@
+#include "no_room.h"
 #include "patience.h"
 #include "store_fixture.h"
 #include "store_sqlite.h"
@@ -201,6 +202,25 @@ static void a_full_disk_refuses_writes_and_answers_reads(void **state)
     assert_consistent();
 }
 
+static void a_clock_that_found_no_room_is_stored_when_there_is_some(void **state)
+{
+    (void)state;
+    static const char stored[] = "SELECT value FROM clock";
+    struct lamport *clock = lamport_new(store_clock(store));
+    store_keep_clock(store, clock);
+    put(1, 0, 100);
+    no_room_begin("test.db-wal");
+    for (unsigned i = 0; i < 3000; i++)
+        lamport_tick(clock);
+    int64_t then = number(stored);
+    no_room_end();
+    assert_true(then < 3000);
+    PATIENCE_UNTIL((int64_t)lamport_tick(clock) <= number(stored), usleep(10000));
+    store_close(store);
+    store = NULL;
+    lamport_free(clock);
+}
+
 static void lapsed_peers_are_hidden_before_the_sweep(void **state)
 {
     (void)state;
@@ -392,6 +412,7 @@ int main(void)
         TEST(a_peer_with_many_files_is_replaced_and_removed_by_small_writes),
         TEST(too_many_files_are_refused_whole),
         TEST(a_full_disk_refuses_writes_and_answers_reads),
+        TEST(a_clock_that_found_no_room_is_stored_when_there_is_some),
         TEST(lapsed_peers_are_hidden_before_the_sweep),
         TEST(a_database_of_the_oldest_schema_is_brought_up_to_date),
         TEST(a_restart_keeps_everything_and_restarts_the_clock),
