@@ -19,7 +19,7 @@ class Prompt:
             words = [*programs.QUIET, *tracker, "--dir", self.dir, "127.0.0.1", "0", *files]
         self.child = pexpect.spawn(
             str(programs.BIN / "peer"), list(map(str, words)), cwd=str(tmp_path), dimensions=(30, 100), encoding="utf-8",
-            env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=60 if programs.SANITIZED else 20,
+            env=programs.environment(tmp_path) | {"TERM": "xterm"}, timeout=programs.READY_S,
         )  # fmt: skip
         self.child.delaybeforesend = None
         self.greeting = self.expect(PROMPT)

@@ -1,5 +1,6 @@
 """A peer and its trackers: registration, heartbeats, failover, and trackers that restart, forget or refuse."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -127,21 +128,24 @@ def test_a_peer_is_known_while_it_hashes_and_ends_at_once(tracker, start_peer, t
 # ---- trackers that are not there, restart or forget ----
 
 
-def free_port():
+@contextlib.contextmanager
+def kept_port():
+    """A port at which nobody listens, and which only a program that is told of it will take."""
     with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+        yield one.getsockname()[1]
 
 
 @pytest.mark.sanitized
 def test_a_peer_waits_for_its_tracker_and_says_so_once(start_tracker, start_peer):
-    port = free_port()
-    peer = start_peer(tracker=f"127.0.0.1:{port}")
-    wait_until(lambda: "trying again" in peer.err())
-    # The second try comes within 1.25 s, the third within 2.5 s more.
-    with pytest.raises(AssertionError):
-        wait_until(lambda: peer.err().count("trying again") > 1, timeout_s=4)
-    tracker = start_tracker(listen=f"127.0.0.1:{port}")
+    with kept_port() as port:
+        peer = start_peer(tracker=f"127.0.0.1:{port}")
+        wait_until(lambda: "trying again" in peer.err())
+        # The second try comes within 1.25 s, the third within 2.5 s more.
+        with pytest.raises(AssertionError):
+            wait_until(lambda: peer.err().count("trying again") > 1, timeout_s=4)
+        tracker = start_tracker(listen=f"127.0.0.1:{port}")
     wait_until(lambda: peer.short_id in ids(tracker))
     wait_until(lambda: "answers again" in peer.err())
 

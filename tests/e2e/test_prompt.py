@@ -1,5 +1,6 @@
 """What a person and a script see: the command line, exit codes, listings, and the prompt at a terminal."""
 
+import contextlib
 import os
 import pathlib
 import platform
@@ -293,6 +294,7 @@ def test_a_person_searches_and_downloads_in_the_background(tracker, seeder, open
     assert seeder.short_id in prompt.run("peers")
     assert "share/arq1.txt" in prompt.run("search arq")
     prompt.child.send("download 1\r")
+    prompt.expect("arq1.txt: 600 B in ")  # a line of progress may say 100 % before the file is there
     prompt.expect("100 %")
     assert sha256_file(prompt.dir / "share/arq1.txt") == sha256_file(tmp_path / "share/arq1.txt")
     assert prompt.end() == 0
@@ -408,8 +410,9 @@ def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
 def signals_thread(process):
     """The thread of a program that waits for signals, None while it is at work on one."""
     for task in pathlib.Path(f"/proc/{process}/task").iterdir():
-        if (task / "syscall").read_text().split()[0] == RT_SIGTIMEDWAIT.get(platform.machine()):
-            return task.name
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if (task / "syscall").read_text().split()[0] == RT_SIGTIMEDWAIT.get(platform.machine()):
+                return task.name
     return None
 
 
@@ -420,7 +423,7 @@ def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, open_prompt
     prompt = open_prompt(tracker)
     trace = tmp_path / "trace"
     slow = ["-e", "trace=sendto,write", "-e", "inject=sendto,write:delay_exit=300000"]
-    thread = signals_thread(prompt.child.pid)
+    thread = wait_until(lambda: signals_thread(prompt.child.pid))
     strace = subprocess.Popen(["strace", "-qq", *slow, "-o", trace, "-p", thread])
     tracker.freeze()
     try:
