@@ -117,6 +117,8 @@ static int connection_open(struct connection *connection, const char *path, int 
     int code = sqlite3_open_v2(path, &connection->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_busy_timeout(connection->db, BUSY_MS);
+    if (code == SQLITE_OK)
+        code = sqlite3_wal_autocheckpoint(connection->db, 0); /* see store_sqlite_log.c */
     return code;
 }
 
@@ -225,12 +227,11 @@ static enum err open_writer(struct sqlite_store *store, const char *path, struct
     /*
      * FULL: with WAL, the log is synced at each commit, before the answer.  It grows where a long read keeps it from
      * beginning anew, and is cut afterwards; as a rule it is written over and over in the same place, as new blocks of the
-     * disk would make each sync slower.  8 MiB of it: pages that many batches write come to the database once.
+     * disk would make each sync slower.
      */
     code = sqlite3_exec(writer->db,
                         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32768;"
-                        "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;"
-                        "PRAGMA wal_autocheckpoint = 2000;",
+                        "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
                         NULL, NULL, NULL);
     if (code == SQLITE_OK)
         code = connection_prepare(writer, 0, SQL_WRITES_END);
@@ -271,6 +272,17 @@ static enum err open_keeper(struct sqlite_store *store, const char *path, struct
     return code == SQLITE_OK
                ? ERR_OK
                : why_set(why, database_error(code), "cannot open the database %s: %s", path, sqlite3_errstr(code));
+}
+
+static enum err open_log(struct sqlite_store *store, const char *path, struct why *why)
+{
+    int code = connection_open(&store->log.connection, path, SQLITE_OPEN_READWRITE);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(store->log.connection.db, "PRAGMA synchronous = FULL; PRAGMA cache_size = -64", NULL, NULL,
+                            NULL);
+    enum err err = code == SQLITE_OK ? store_sqlite_log_start(store) : database_error(code);
+    return err == ERR_OK ? ERR_OK
+                         : why_set(why, err, "cannot open the log of the database %s: %s", path, err_name(err));
 }
 
 /*
@@ -315,12 +327,16 @@ static void close_store(struct store *base)
     if (store->clock)
         (void)write_clock(store, lamport_now(store->clock));
     connection_close(&store->keeper);
+    store_sqlite_log_stop(store);
+    connection_close(&store->log.connection);
     /* The last connection to close moves the log into the database and removes it. */
     connection_close(&store->writer);
     free(store->batch.changes);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_cond_destroy(&store->returned);
+    pthread_cond_destroy(&store->log.wake);
+    pthread_mutex_destroy(&store->log.lock);
     pthread_mutex_destroy(&store->swarms.lock);
     pthread_mutex_destroy(&store->grams.lock);
     free(store->grams.sample);
@@ -348,6 +364,8 @@ static enum err open_store(const struct store_options *options, struct store **r
     pthread_mutex_init(&store->swarms.lock, NULL);
     pthread_mutex_init(&store->grams.lock, NULL);
     pthread_cond_init(&store->returned, NULL);
+    pthread_mutex_init(&store->log.lock, NULL);
+    pthread_cond_init(&store->log.wake, NULL);
     enum err err = ERR_OK;
     if (options->existing && access(options->location, F_OK) != 0)
         err = why_set(why, ERR_NOT_FOUND, "there is no database %s", options->location);
@@ -361,6 +379,8 @@ static enum err open_store(const struct store_options *options, struct store **r
         err = open_readers(store, options->readers, path, why);
     if (err == ERR_OK)
         err = open_keeper(store, path, why);
+    if (err == ERR_OK)
+        err = open_log(store, path, why);
     free(path);
     if (err != ERR_OK)
         close_store(&store->base);

@@ -136,6 +136,19 @@ struct grams {
     struct pattern_sample *sample; /* NULL: none yet */
 };
 
+/* Moving the log's pages into the database; see store_sqlite_log.c. */
+struct wal_log {
+    struct connection connection; /* the thread's */
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    int pages, due_pages; /* in the log after the last commit; with how many the next pass begins */
+    bool asked;           /* for a pass, which may be under way */
+    bool copied;          /* a pass is done, and the writer has not finished it yet */
+    bool stopping;
+};
+
 struct sqlite_store {
     struct store base;
     uint64_t expire_ms;
@@ -144,10 +157,11 @@ struct sqlite_store {
     struct grams grams;
     int lock_fd;
     struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
-    struct lamport *clock;            /* NULL: none to keep */
-    uint64_t first_clock;             /* what the last start left */
-    uint8_t id[HASH_SIZE];            /* of this tracker */
-    char *final;                      /* the name that it gets when it is filled; import_end() frees it */
+    struct wal_log log;
+    struct lamport *clock; /* NULL: none to keep */
+    uint64_t first_clock;  /* what the last start left */
+    uint8_t id[HASH_SIZE]; /* of this tracker */
+    char *final;           /* the name that it gets when it is filled; import_end() frees it */
     struct batch batch;
     struct recent_names *recent; /* the writer's thread alone; forgets all where a name goes or a batch is lost */
     struct scan scan;
@@ -223,6 +237,12 @@ void store_sqlite_index_forget(struct sqlite_store *store);
 enum err store_sqlite_sweep(struct sqlite_store *store, struct store_write *write);
 /* Takes the peer's id away: it is in no list any more, and sweeps remove what it held. */
 enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer);
+
+/* ---- the log (store_sqlite_log.c) ---- */
+
+/* From now on the log's connection is its thread's; the writer's must not be used meanwhile. */
+enum err store_sqlite_log_start(struct sqlite_store *store);
+void store_sqlite_log_stop(struct sqlite_store *store);
 
 /* ---- what reads share (store_sqlite_read.c) ---- */
 
