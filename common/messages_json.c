@@ -1,5 +1,6 @@
 #include "messages_json.h"
 
+#include "json_memory.h"
 #include "limits.h"
 #include "names.h"
 
@@ -13,6 +14,7 @@ json_t *reader_open(const char *text, size_t length, struct reader *ret, struct 
 {
     *ret = (struct reader){.why = why};
     json_error_t error;
+    json_memory_use();
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (!root) {
         /* jansson leaves no place where an allocation failed, and repeats what it read, whatever it was. */
@@ -296,6 +298,7 @@ void *reader_list(struct reader *reader, const char *member, enum need need, con
 
 struct writer writer_open(void)
 {
+    json_memory_use();
     struct writer writer = {.object = json_object()};
     writer.failed = !writer.object;
     return writer;
@@ -313,7 +316,9 @@ json_t *writer_take(struct writer *writer)
 char *writer_close(struct writer *writer)
 {
     json_t *object = writer_take(writer);
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *dumped = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = dumped ? strdup(dumped) : NULL;
+    json_memory_free(dumped);
     json_decref(object);
     return text;
 }
