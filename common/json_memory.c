@@ -48,7 +48,9 @@ static void *take(size_t size)
 {
     struct block *block = own ? own : make_block();
     size_t left = block ? BLOCK_SIZE - block->used : 0; /* a multiple of STEP */
-    if (size == 0 || size > left)
+    if (size == 0)
+        return NULL; /* jansson does not ask for that */
+    if (size > left)
         return malloc(size);
     char *piece = block->bytes + block->used;
     block->used += (size + STEP - 1) / STEP * STEP;
