@@ -12,6 +12,8 @@
 
 enum err database_error(int code)
 {
+    if (code == SQLITE_IOERR_SHMSIZE) /* no room for the index of the log */
+        return ERR_NOSPACE;
     switch (code & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:

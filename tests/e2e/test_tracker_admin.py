@@ -228,7 +228,9 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(start_tracker, tmp
     assert lines["holdings"] == "50" and "schema version 1" in text
     assert rows(tmp_path / "old.db", "PRAGMA user_version") == [(1,)]
 
-    peer = start_tracker("--expire", "600").client(identity)
+    tracker = start_tracker("--expire", "600")
+    assert "from schema version 1 to " in tracker.err() and " schema version 3 now, after " in tracker.err()
+    peer = tracker.client(identity)
     assert peer.heartbeat()["files"] == 50
     assert sorted(row["name"] for row in peer.files("NÚMERO 1")) == sorted(name for name in names if "ero 1" in name)
     peer.register(7001, FILES)
@@ -236,3 +238,10 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(start_tracker, tmp
     assert int(peer.get("/healthz").headers["Lamport-Clock"]) > 7000
     lines, text = check("tracker.db", tmp_path)
     assert lines["holdings"] == "300" and "schema version 1\n" not in text and text.endswith("sound\n")
+
+
+def test_a_database_that_is_up_to_date_starts_without_a_word_of_it(start_tracker):
+    for _ in range(2):
+        tracker = start_tracker()
+        tracker.stop()
+        assert "schema" not in tracker.err()

@@ -6,10 +6,11 @@ import sqlite3
 import subprocess
 import time
 
+import programs
 import pytest
 from client import expect, expect_problem
 from ledger import record
-from programs import Program, wait_until
+from programs import TrackerProgram, wait_until
 
 MIB = 1024 * 1024
 EXPIRE_S = 4
@@ -149,12 +150,14 @@ def test_a_log_that_finds_no_room_in_the_database_is_kept_and_goes_there_later(s
     held = grow_until_full(api)
     assert held > 500 and len(api.files(limit=1000)) == held
     tracker.kill()
-    # A start on the full disk: it serves, or says why not, and does no harm.
-    for _ in range(2):
-        try:
-            Program("again", tracker.arguments, disk.parent, r"^tracker listening on (\S+)").kill()
-        except AssertionError:
-            assert "full" in (disk.parent / "again.err").read_text()
+    # Starts on the full disk, after a kill and after an end: what is there is served, and nothing more is taken.
+    for ends in (TrackerProgram.stop, TrackerProgram.kill):
+        SmallDisk(disk).take_room(None)
+        tracker = start_tracker("--expire", "600", db=disk / "tracker.db")
+        again = tracker.client(api.identity)
+        assert len(again.files(limit=1000)) == held == again.peers()[0]["files"]
+        expect_full(again.try_change(add=many(api, held)))
+        ends(tracker)
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
     tracker = start_tracker("--expire", "600", db=disk / "tracker.db")
     again = tracker.client(api.identity)
@@ -162,3 +165,29 @@ def test_a_log_that_finds_no_room_in_the_database_is_kept_and_goes_there_later(s
     assert again.change(add=many(api, held)) == held + 1000
     tracker.stop()
     check_integrity(disk / "tracker.db")
+
+
+@pytest.mark.needs_root
+def test_a_start_on_a_disk_that_is_full_serves_what_is_there_and_lets_nobody_lapse(start_tracker, small_disk):
+    disk = small_disk(2 * MIB)
+    room = SmallDisk(disk)
+    tracker = start_tracker("--expire", "600", db=disk / "tracker.db")
+    api = tracker.client()
+    api.register(7001, many(api, 0, 3))
+    tracker.stop()
+    room.take_room(tracker)
+    tracker = start_tracker("--heartbeat", "1", "--expire", "3", db=disk / "tracker.db")
+    assert f"the disk of the database {disk / 'tracker.db'} is full" in tracker.err()
+    again, stranger, began = tracker.client(api.identity), tracker.client(), time.monotonic()
+    while time.monotonic() - began < 4:
+        assert len(again.files()) == 3 and again.peer_ids() == {api.identity.id}
+        expect_full(stranger.try_register(7002, many(stranger, 0)))
+    room.give_room(tracker)
+    wait_until(lambda: again.try_heartbeat().status_code == 200)
+    assert len(again.files()) == 3
+    tracker.stop()
+    # Nothing is there yet, and no room to make it.
+    room.take_room(tracker)
+    words = [programs.BIN / "tracker", "--listen", "127.0.0.1:0", "--no-discover", "--db", disk / "new.db"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "the disk is full" in done.stderr and "free some room" in done.stderr

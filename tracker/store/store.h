@@ -8,7 +8,8 @@
  * Time: a peer lapses `expire_ms` after it was last heard of.  A lapsed peer, and what only it held, is in no answer,
  * whether or not a sweep has removed it yet.  A file's clock is monotonic, that of a database server is its own; both start
  * anew at each start of the tracker and of the server (every registration then has one full expiry before it), and stand
- * still while nothing can be written: a full disk, which refuses the heartbeats, must not empty the lists.
+ * still while nothing can be written: a full disk, which refuses the heartbeats, must not empty the lists.  A file that is
+ * there is opened on a full disk, too.
  *
  * Several trackers may have one database server's database open, and act as one.
  */

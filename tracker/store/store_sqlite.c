@@ -3,6 +3,7 @@
 #include "files.h"
 #include "identity.h"
 #include "limits.h"
+#include "log.h"
 #include "timing.h"
 
 #include <errno.h>
@@ -197,17 +198,52 @@ static enum err check_small(sqlite3 *db, const char *path, struct why *why)
     return ERR_OK;
 }
 
-/* Every registration gets one full expiry: the clock of an earlier start means nothing in this one. */
-static enum err restart_ages(struct sqlite_store *store)
+static enum err run_alone(struct sqlite_store *store, const char *sql, int64_t parameter)
 {
     sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(store->writer.db, "UPDATE seen SET ms = ?1", -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(statement, 1, store_sqlite_now(store));
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
+    int code = sqlite3_prepare_v2(store->writer.db, sql, -1, &statement, NULL);
+    enum err err = database_error(code);
+    if (err == ERR_OK) {
+        struct query query = query_begin(statement);
+        query_number(&query, 1, parameter);
+        query_next(&query);
+        err = query_end(&query);
+    }
     sqlite3_finalize(statement);
-    return database_error(code);
+    return err;
+}
+
+/*
+ * Every registration gets one full expiry: the clock of an earlier start means nothing in this one.  On a full disk the
+ * times stay, and our clock goes on from the oldest of them, when there is room: as in any time without, nobody lapses.
+ */
+static enum err restart_ages(struct sqlite_store *store, const char *path)
+{
+    uint64_t now_ms = timing_now_ms();
+    int64_t oldest_ms = (int64_t)now_ms;
+    enum err err = run_alone(store, "UPDATE seen SET ms = ?1", (int64_t)now_ms);
+    if (err != ERR_NOSPACE)
+        return err;
+    err = database_error(database_number(store->writer.db, "SELECT ms FROM seen ORDER BY ms LIMIT 1", &oldest_ms));
+    if (err != ERR_OK)
+        return err;
+    log_warn(
+        "the disk of the database %s is full: what is in it is served, and changes are refused until there is room",
+        path);
+    store->stalled = true;
+    store->stalled_since_ms = now_ms;
+    store->stalled_total_ms = now_ms - (uint64_t)oldest_ms;
+    return ERR_OK;
+}
+
+/*
+ * The log and its index stay beside the database when it is closed, the log empty: so there is room for the index at a start
+ * on a disk that is full by then.
+ */
+static int keep_log_files(sqlite3 *db)
+{
+    int keep = 1;
+    return sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
 }
 
 static enum err open_writer(struct sqlite_store *store, const char *path, struct why *why)
@@ -234,10 +270,12 @@ static enum err open_writer(struct sqlite_store *store, const char *path, struct
                         "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
                         NULL, NULL, NULL);
     if (code == SQLITE_OK)
+        code = keep_log_files(writer->db);
+    if (code == SQLITE_OK)
         code = connection_prepare(writer, 0, SQL_WRITES_END);
     err = database_error(code);
     if (err == ERR_OK)
-        err = restart_ages(store);
+        err = restart_ages(store, path);
     if (err == ERR_OK)
         err = read_clock(store);
     if (err == ERR_OK)
@@ -329,7 +367,7 @@ static void close_store(struct store *base)
     connection_close(&store->keeper);
     store_sqlite_log_stop(store);
     connection_close(&store->log.connection);
-    /* The last connection to close moves the log into the database and removes it. */
+    /* The last connection to close moves the log into the database. */
     connection_close(&store->writer);
     free(store->batch.changes);
     if (store->lock_fd >= 0)

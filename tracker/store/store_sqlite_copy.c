@@ -97,6 +97,9 @@ enum err store_sqlite_import_begin(const struct store_options *options, struct s
     there.location = part.path;
     if (err == ERR_OK)
         err = store_open(&there, ret, why);
+    int keep = 0; /* the log's files: only what is whole stays */
+    if (err == ERR_OK)
+        (void)sqlite3_file_control(store_sqlite_of(*ret)->writer.db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     if (err == ERR_OK)
         store_sqlite_of(*ret)->final = strdup(options->location);
     if (err == ERR_OK && !store_sqlite_of(*ret)->final) {

@@ -1,4 +1,9 @@
+#include "limits.h"
+#include "log.h"
 #include "store_sqlite.h"
+#include "timing.h"
+
+#include <sys/stat.h>
 
 /*
  * peers     one row for each registration.  `id` NULL: it is gone, and sweeps are removing its holdings; so a peer with
@@ -148,12 +153,24 @@ const char *store_sqlite_sql(enum statement statement)
     return statements[statement];
 }
 
+/* A full disk needs more than SQLite's sentence. */
+static enum err cannot_be(const char *what, int code, sqlite3 *db, const char *path, struct why *why)
+{
+    enum err err = database_error(code);
+    if (err != ERR_NOSPACE)
+        return why_set(why, err, "the database %s cannot be %s: %s", path, what, sqlite3_errmsg(db));
+    return why_set(why, err,
+                   "the database %s cannot be %s: the disk is full, even for the little that SQLite needs beside it; "
+                   "nothing is lost; free some room there and start again",
+                   path, what);
+}
+
 enum err store_sqlite_is_ours(sqlite3 *db, const char *path, int64_t *ret_version, struct why *why)
 {
     struct database_kind kind;
     int code = database_kind(db, &kind);
     if (code != SQLITE_OK)
-        return why_set(why, database_error(code), "cannot read the database %s: %s", path, sqlite3_errmsg(db));
+        return cannot_be("read", code, db, path, why);
     if (!database_is_ours(&kind, APPLICATION_ID))
         return why_set(why, ERR_INVALID, "%s is a database of another program, not of a tracker; it was not touched",
                        path);
@@ -166,15 +183,31 @@ enum err store_sqlite_is_ours(sqlite3 *db, const char *path, int64_t *ret_versio
     return ERR_OK;
 }
 
+/* With a million files it takes from half a minute to minutes, in which nothing else is to be seen. */
+static int upgrade(sqlite3 *db, const char *path, int64_t from)
+{
+    struct stat status = {0};
+    uint64_t began_ms = timing_now_ms();
+    bool tells = from > 0; /* else it is new */
+    (void)stat(path, &status);
+    if (tells)
+        log_info(
+            "bringing the database %s (%llu MiB) from schema version %lld to %lld: about a minute for a million files, "
+            "and as much room on the disk again; where it is interrupted, the next start begins anew",
+            path, (unsigned long long)status.st_size / MIB, (long long)from, (long long)SCHEMA_VERSION);
+    int code = database_upgrade(db, migrations, from, SCHEMA_VERSION);
+    if (tells && code == SQLITE_OK)
+        log_info("the database %s has schema version %lld now, after %.1f s", path, (long long)SCHEMA_VERSION,
+                 (double)(timing_now_ms() - began_ms) / 1000);
+    return code;
+}
+
 enum err store_sqlite_migrate(sqlite3 *db, const char *path, struct why *why)
 {
     int64_t version = 0;
     enum err err = store_sqlite_is_ours(db, path, &version, why);
     if (err != ERR_OK || version == SCHEMA_VERSION)
         return err;
-    int code = database_upgrade(db, migrations, version, SCHEMA_VERSION);
-    if (code != SQLITE_OK)
-        return why_set(why, database_error(code), "cannot bring the database %s to schema version %lld: %s", path,
-                       (long long)SCHEMA_VERSION, sqlite3_errmsg(db));
-    return ERR_OK;
+    int code = upgrade(db, path, version);
+    return code == SQLITE_OK ? ERR_OK : cannot_be("brought to the newest schema", code, db, path, why);
 }
