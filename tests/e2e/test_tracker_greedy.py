@@ -156,13 +156,28 @@ def test_the_largest_bodies_from_many_at_once_take_bounded_memory(start_tracker)
 # ---- files ----
 
 
-def test_a_peer_with_too_many_files_is_told_so_and_keeps_those_it_has(start_tracker, tmp_path):
+@pytest.fixture
+def change_store(store, request):
+    """change_store(statement) changes the database behind the back of its tracker, which does not run."""
+
+    def change(statement):
+        if isinstance(store, str):
+            cluster, database = map(request.getfixturevalue, ("cluster", "database"))
+            cluster.sql(f"SET search_path = enxame; {statement}", database)
+        else:
+            with contextlib.closing(sqlite3.connect(store)) as db, db:
+                db.execute(statement)
+
+    return change
+
+
+@pytest.mark.both_stores
+def test_a_peer_with_too_many_files_is_told_so_and_keeps_those_it_has(start_tracker, change_store):
     tracker = start_tracker("--expire", "600")
     api = tracker.client()
     api.register(7001, junk_names(1, 1000))
     tracker.stop()
-    with contextlib.closing(sqlite3.connect(tmp_path / "tracker.db")) as db, db:
-        db.execute("UPDATE peers SET files = 2000000 - 10")
+    change_store("UPDATE peers SET files = 2000000 - 10")
     tracker = start_tracker("--expire", "600")
     api = tracker.client(api.identity)
     refused = api.try_change(add=junk_names(1001, 20))

@@ -146,7 +146,8 @@ def test_idle_connections_cost_little_and_disturb_nobody(start_tracker, descript
     ids=["idle", "header", "body"],
 )  # fmt: skip
 def test_who_is_slow_is_cut_off_when_the_option_says(start_tracker, option, text):
-    tracker = start_tracker(option, "1")
+    others = {"--idle-timeout", "--header-timeout", "--body-timeout"} - {option}
+    tracker = start_tracker(option, "1", *(word for other in others for word in (other, "3600")))
     with connect(tracker) as one:
         one.sendall(text)
         assert receive(one) in CLOSED
