@@ -247,6 +247,19 @@ def test_what_was_acknowledged_survives_kill_9_of_the_tracker(start_tracker, clu
         ledger.check(tracker.client())
 
 
+def test_a_database_that_is_another_one_all_at_once_is_left_alone(start_tracker, cluster, database):
+    """As by a restored copy of another site, or a name that leads elsewhere."""
+    first = start_tracker("--expire", "600", db=cluster.uri(database))
+    peer = first.client()
+    peer.register(7001, [record("x")])
+    cluster.drop(database)
+    cluster.sql(f"CREATE DATABASE {database} OWNER {postgres.USER}")
+    second = start_tracker("--expire", "600", db=cluster.uri(database))
+    wait_until(lambda: "not the one that it was at the start" in first.err())
+    expect_problem(peer.try_register(7001, [record("x")]), 503)
+    assert second.client().peers() == []
+
+
 # ---- several trackers on one database ----
 
 

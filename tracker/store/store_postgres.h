@@ -217,6 +217,7 @@ struct pg_store {
     bool writer_usable;
     bool stopping;
     bool away;              /* the log says that the database is not reachable */
+    enum err away_err;      /* and why */
     uint64_t away_since_ms; /* by timing_now_ms() */
 };
 

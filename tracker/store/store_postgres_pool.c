@@ -88,12 +88,15 @@ static void all_to_mender(struct pg_store *store)
     }
 }
 
-static void say_away(struct pg_store *store, const char *reason)
+/* Once, and once more where the reason turns out to be one that does not pass by itself. */
+static void say_away(struct pg_store *store, enum err err, const char *reason)
 {
-    if (store->away)
+    if (store->away && (err != ERR_INVALID || store->away_err == err))
         return;
+    if (!store->away)
+        store->away_since_ms = timing_now_ms();
     store->away = true;
-    store->away_since_ms = timing_now_ms();
+    store->away_err = err;
     log_error("the database is out of reach, trying again: %s", reason);
 }
 
@@ -130,7 +133,7 @@ static void *mend(void *context)
         }
         session->next = store->to_mend;
         store->to_mend = session;
-        say_away(store, why.text);
+        say_away(store, err, why.text);
         for (uint64_t until_ms = timing_now_ms() + backoff_ms; !store->stopping && timing_now_ms() < until_ms;)
             timing_wait(&store->broken, &store->lock, until_ms - timing_now_ms());
         backoff_ms = 2 * backoff_ms < BACKOFF_MAX_MS ? 2 * backoff_ms : BACKOFF_MAX_MS;
@@ -195,7 +198,7 @@ void pg_pool_check_writer(struct pg_store *store)
     if (!writer->lost)
         return;
     pthread_mutex_lock(&store->lock);
-    say_away(store, writer->why.text[0] ? writer->why.text : "the connection was closed");
+    say_away(store, writer->err, writer->why.text[0] ? writer->why.text : "the connection was closed");
     to_mender(writer);
     if (writer->err == ERR_TIMEOUT)
         all_to_mender(store);
