@@ -218,6 +218,7 @@ static void the_length_of_a_body_is_said_once(void **state)
     assert_int_equal(ask_status("POST /echo HTTP/1.1\r\n" JSON
                                 "Content-Length: 12\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
                      400);
+    assert_int_equal(ask_status("POST /echo HTTP/1.1\r\n" JSON "Transfer-Encoding: gzip\r\n\r\n{}"), 400);
     assert_int_equal(ask_status("POST /echo HTTP/1.1\r\n" JSON "Content-Length: x\r\n\r\n{}"), 400);
     assert_int_equal(ask_status("POST /echo HTTP/1.1\r\n" JSON "Content-Length: -2\r\n\r\n{}"), 400);
 }
@@ -238,6 +239,7 @@ static void arguments_are_text(void **state)
     expect_problem("GET /ask/x/end?q=a%00b HTTP/1.1\r\n" HOST "\r\n", 400, "invalid-query");
     expect_problem("GET /ask/x/end?q=%FF HTTP/1.1\r\n" HOST "\r\n", 400, "invalid-query");
     expect_problem("GET /ask/x/end?q=%C3 HTTP/1.1\r\n" HOST "\r\n", 400, "invalid-query");
+    expect_problem("GET /hello%00/x HTTP/1.1\r\n" HOST "\r\n", 404, "no-such-path");
     expect_problem("GET /ask/x/end?q%00=a HTTP/1.1\r\n" HOST "\r\n", 400, "invalid-query");
     assert_int_equal(ask_status("GET /ask/x/end?q HTTP/1.1\r\n" HOST "\r\n"), 200);
 }
