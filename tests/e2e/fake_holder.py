@@ -50,6 +50,8 @@ class FakeHolder:
 
     pace_s         an honest holder's slowness: a pause before each chunk (of `have_chunk_size`) that it sends
     rate_bytes_s   the same as a steady rate of all its answers with data together; 0: as fast as it can
+    freezes_at     as many bytes of data together, after which it freezes by itself; None: never
+    waits_for      a function: until it says so, no data is sent
     wrong_chunks   chunks (of `have_chunk_size`) of which no block is sent rightly, whatever range they are asked in
     closes         after each answer, "said" by Connection: close or "unsaid"
     serves_any     False: POST .../any is 404 no-such-path
@@ -68,6 +70,8 @@ class FakeHolder:
         self.claimed = held if claimed is None else None if claimed == "complete" else claimed
         self.pace_s = 0
         self.rate_bytes_s = 0
+        self.freezes_at = None
+        self.waits_for = lambda: True
         self.wrong_chunks = set()
         self.closes = None
         self.serves_any = True
@@ -148,6 +152,8 @@ class FakeHolder:
         self._thawed.clear()
 
     def thaw(self):
+        """Also where it froze by itself, which it then does no more."""
+        self.freezes_at = None
         self._thawed.set()
 
     # ---- faults ----
@@ -239,7 +245,16 @@ class FakeHolder:
                 now = time.monotonic()
                 self._next_turn = turn = max(self._next_turn, now) + length / self.rate_bytes_s
             self._stopping.wait(turn - now)
+        while not self.waits_for() and not self._stopping.wait(0.01):
+            pass
         self._await_thaw()
+
+    def _count(self, answer, length):
+        """Bytes of an answer that were sent."""
+        with self._changed:
+            answer[2] += length
+            if self.freezes_at is not None and sum(sent for _, _, sent in self._answers) >= self.freezes_at:
+                self._thawed.clear()
 
     # ---- what was asked ----
 

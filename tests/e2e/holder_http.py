@@ -353,16 +353,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             holder._await_turn(length)
             self.wfile.write(body[start : start + length])
             start += length
-            with holder._changed:
-                answer[2] += length
+            holder._count(answer, length)
         self.close_connection = self.close_connection or start < len(body)
 
     def _write_slowly(self, body, answer):
         for octet in body:
             self.wfile.write(bytes([octet]))
             if answer is not None:
-                with self.server.holder._changed:
-                    answer[2] += 1
+                self.server.holder._count(answer, 1)
             if self.server.holder._stopping.wait(1):
                 return
 

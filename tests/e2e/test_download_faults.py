@@ -42,6 +42,8 @@ def test_a_bad_holder_beside_a_good_one(tracker, run_peer, fault):
     with FakeHolder(SMALL, tracker=tracker.address) as bad, FakeHolder(SMALL, tracker=tracker.address) as good:
         bad.fail(fault, on=everywhere(fault))
         good.pace_s = 0.02
+        if fault == "wrong_bytes":
+            good.waits_for = lambda: bad.sent_bytes >= CHUNK
         done = run_peer(["download file"], tracker=tracker).ok()
         assert (done.dir / "file").read_bytes() == SMALL.data
         rows = holder_rows(done.stdout)
@@ -175,6 +177,7 @@ def test_who_gives_no_valid_have_map_is_asked_for_nothing_else(tracker, run_peer
     with FakeHolder(SMALL, tracker=tracker.address) as good, FakeHolder(SMALL, tracker=tracker.address) as stranger:
         stranger.fail("garbage", on=("have", "layer", "data"))
         good.pace_s = 0.05
+        good.waits_for = lambda: stranger.requests
         run_peer(["download file"], tracker=tracker).ok()
         assert set(stranger.requests) == {"have"}
 
@@ -235,10 +238,11 @@ def test_three_holders_of_64_mib_one_killed_one_a_liar(tracker, start_peer, star
     size = (16 if programs.SANITIZED else 64) << 20
     path = random_file(tmp_path / "src/big", size)
     content = Content.of_file(path)
-    good, victim = (share(start_peer, tracker, path) for _ in range(2))
+    good = share(start_peer, tracker, path)
+    victim = share(start_peer, tracker, path, args=["--limit-up", str(size // 16)])
     with FakeHolder(content, tracker=tracker.address) as liar:
         liar.fail("wrong_bytes")
-        good.send(signal.SIGSTOP)  # so that the end does not come before the kill
+        good.freeze()  # and the other one is slow, so that the end does not come before the kill
         shell = start_shell(tracker=tracker)
         shell.say("download big")
         api = shell.client(tracker)
@@ -343,11 +347,13 @@ def on_disk(peer_dir, content):
 
 
 def kill_in_the_middle(start_shell, tracker, holder, peer_dir, chunks):
+    """Also on a slow machine, as no more is sent until then."""
+    holder.freezes_at = chunks * CHUNK
     shell = start_shell(tracker=tracker, dir=peer_dir)
     shell.say("download file")
-    wait_until(lambda: holder.sent_bytes >= chunks * CHUNK or shell.process.poll() is not None)
+    wait_until(lambda: holder.sent_bytes >= chunks * CHUNK and len(on_disk(peer_dir, SMALL)) >= chunks // 2)
     shell.kill()
-    return shell
+    holder.thaw()
 
 
 @pytest.mark.sanitized
@@ -513,18 +519,17 @@ def test_a_disk_that_is_full_in_the_middle(tracker, start_shell, run_peer, small
     disk = small_disk(8 << 20)
     content = Content.random(96 * CHUNK, name="file")
     with FakeHolder(content, tracker=tracker.address) as holder:
-        holder.pace_s = 0.05
+        holder.freezes_at = 11 * CHUNK
         shell = start_shell(tracker=tracker, dir=disk / "d")
         shell.say("download file")
         wait_until(lambda: holder.sent_bytes > 10 * CHUNK)
-        holder.pace_s = 4
-        time.sleep(0.5)
+        wait_until(lambda: len(on_disk(disk / "d", content)) * CHUNK == holder.sent_bytes)
         before = on_disk(disk / "d", content)
         part = disk / "d/.enxame/parts/1"
         for index in set(range(96)) - before:  # as on a file system that cannot reserve room
             subprocess.run(["fallocate", "-p", "-o", str(index * CHUNK), "-l", str(CHUNK), part], check=True)
         fill(disk / "filler")
-        holder.pace_s = 0
+        holder.thaw()
         assert shell.end() == 1 and re.search("no space|full", shell.err()), shell.log()
         (disk / "filler").unlink()
         asked = holder.chunk_requests(CHUNK)
@@ -538,11 +543,12 @@ def test_a_disk_that_is_full_in_the_middle(tracker, start_shell, run_peer, small
 
 def test_a_target_that_appears_meanwhile_is_kept_and_so_is_what_was_fetched(tracker, start_shell, run_peer):
     with FakeHolder(SMALL, tracker=tracker.address) as holder:
-        holder.pace_s = 0.05
+        holder.freezes_at = 3 * CHUNK
         shell = start_shell(tracker=tracker)
         shell.say("download file")
         wait_until(lambda: holder.sent_bytes > 2 * CHUNK)
         (shell.dir / "file").write_text("somebody else's")
+        holder.thaw()
         assert shell.end() == 1 and "as PATH" in shell.err()
         assert (shell.dir / "file").read_text() == "somebody else's"
         (shell.dir / "file").rename(shell.dir / "theirs")

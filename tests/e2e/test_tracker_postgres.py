@@ -206,11 +206,14 @@ def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracke
     peers = [tracker.client() for _ in range(4)]
     for peer in peers:
         peer.register(7001, [record("old")], "127.0.0.1")
-    working = durable.sql(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'enxame-tracker' AND state <> 'active'"
-    )
-    stopped = [int(pid) for pid in working.splitlines()]
-    assert stopped
+    sessions = "SELECT pid, state FROM pg_stat_activity WHERE application_name = 'enxame-tracker'"
+
+    def all_idle():
+        """Their numbers where none of them is at work, as the one that writes is for a moment twice a second."""
+        rows = [row.split("|") for row in durable.sql(sessions).splitlines()]
+        return all(state != "active" for _, state in rows) and [int(pid) for pid, _ in rows]
+
+    stopped = wait_until(all_idle)
     durable.signal(stopped, signal.SIGSTOP)
     try:
         with concurrent.futures.ThreadPoolExecutor(len(peers)) as pool:
