@@ -10,6 +10,14 @@
 /* A batch ends where its files pass this, so that one commit stays short; a single larger write goes alone. */
 #define BATCH_ITEMS_MAX 2048u
 
+/* How long nothing may have failed until the store counts as one that can be written again. */
+#define SETTLED_MS 2000u
+
+struct trouble {
+    bool told;
+    uint64_t last_ms; /* when a batch failed */
+};
+
 struct writer {
     struct store *store;
     struct metrics *metrics;
@@ -53,12 +61,27 @@ static bool proves(struct store_write *const *writes, size_t count)
     return false;
 }
 
+/* Tells of the store's trouble and of its end: on a full disk small writes may find room between others that find none. */
+static void tell(struct trouble *trouble, enum err err, const struct why *why, bool proof)
+{
+    uint64_t now_ms = timing_now_ms();
+    if (err != ERR_OK) {
+        if (!trouble->told)
+            log_error("the store cannot be written: %s (%s)", err_name(err), why->text);
+        trouble->told = true;
+        trouble->last_ms = now_ms;
+    } else if (trouble->told && proof && now_ms - trouble->last_ms >= SETTLED_MS) {
+        log_info("the store can be written again");
+        trouble->told = false;
+    }
+}
+
 static void *run(void *context)
 {
     struct writer *writer = context;
     struct store_write *writes[WRITE_BATCH_MAX];
     struct writer_job *jobs[WRITE_BATCH_MAX];
-    bool failing = false;
+    struct trouble trouble = {0};
     for (;;) {
         pthread_mutex_lock(&writer->lock);
         while (!writer->first && !writer->stopping)
@@ -71,13 +94,7 @@ static void *run(void *context)
         uint64_t started_us = timing_now_us();
         enum err err = store_apply(writer->store, writes, count, &why);
         metrics_batch(writer->metrics, count, timing_now_us() - started_us, err);
-        if (err != ERR_OK && !failing) {
-            log_error("the store cannot be written: %s (%s)", err_name(err), why.text);
-            failing = true;
-        } else if (err == ERR_OK && failing && proves(writes, count)) {
-            log_info("the store can be written again");
-            failing = false;
-        }
+        tell(&trouble, err, &why, proves(writes, count));
         for (size_t i = 0; i < count; i++)
             jobs[i]->finish(jobs[i]);
     }

@@ -61,8 +61,9 @@ class SmallFiles:
         self.folder = folder
 
     def take_room(self, tracker):
-        log = max(path.stat().st_size for path in self.folder.glob("*.db-wal"))
-        resource.prlimit(tracker.process.pid, resource.RLIMIT_FSIZE, (log, resource.RLIM_INFINITY))
+        # The log could begin anew where the database had room for what is in it.
+        size = max(path.stat().st_size for path in self.folder.glob("*.db"))
+        resource.prlimit(tracker.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def give_room(self, tracker):
         resource.prlimit(tracker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

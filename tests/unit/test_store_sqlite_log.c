@@ -1,3 +1,5 @@
+#include "no_room.h"
+#include "patience.h"
 #include "store_fixture.h"
 
 #include <fcntl.h>
@@ -89,6 +91,19 @@ static void a_long_read_keeps_the_log_only_while_it_lasts(void **state)
     assert_true(begins_anew(1));
 }
 
+static void a_log_that_finds_no_room_begins_anew_in_its_own(void **state)
+{
+    (void)state;
+    assert_int_equal(put(1, 0, 2 * FILES_EACH).err, ERR_OK);
+    unsigned batch = 0;
+    while (size_of_log() < (off_t)8 << 20)
+        change_hands(batch++);
+    no_room_begin("test.db-wal");
+    assert_int_equal(put(1, 0, FILES_EACH).err, ERR_NOSPACE);
+    PATIENCE_UNTIL(put(1, 0, FILES_EACH).err == ERR_OK, usleep(1000));
+    no_room_end();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -96,6 +111,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_log_begins_anew_while_batches_are_written),
         TEST(a_long_read_keeps_the_log_only_while_it_lasts),
+        TEST(a_log_that_finds_no_room_begins_anew_in_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,6 +243,8 @@ enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer);
 /* From now on the log's connection is its thread's; the writer's must not be used meanwhile. */
 enum err store_sqlite_log_start(struct sqlite_store *store);
 void store_sqlite_log_stop(struct sqlite_store *store);
+/* A batch found no room: where the database has some, the log may begin anew within what it has.  The writer's thread. */
+void store_sqlite_log_full(struct sqlite_store *store);
 
 /* ---- what reads share (store_sqlite_read.c) ---- */
 

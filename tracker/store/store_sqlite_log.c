@@ -57,6 +57,12 @@ static void *run(void *context)
     return NULL;
 }
 
+static void ask(struct wal_log *log)
+{
+    log->asked = true;
+    pthread_cond_signal(&log->wake);
+}
+
 /* On the writer's thread, after each of its commits; `pages`: in the log. */
 static int on_commit(void *context, sqlite3 *db, const char *name, int pages)
 {
@@ -71,13 +77,20 @@ static int on_commit(void *context, sqlite3 *db, const char *name, int pages)
         log->copied = false;
         log->due_pages = pages + MORE_PAGES;
     } else if (!log->asked && pages >= log->due_pages) {
-        log->asked = true;
-        pthread_cond_signal(&log->wake);
+        ask(log);
     }
     pthread_mutex_unlock(&log->lock);
     if (finish)
         (void)copy_pages(db);
     return SQLITE_OK;
+}
+
+void store_sqlite_log_full(struct sqlite_store *store)
+{
+    pthread_mutex_lock(&store->log.lock);
+    if (!store->log.asked)
+        ask(&store->log);
+    pthread_mutex_unlock(&store->log.lock);
 }
 
 enum err store_sqlite_log_start(struct sqlite_store *store)

@@ -370,6 +370,8 @@ enum err store_sqlite_apply(struct store *base, struct store_write *const *write
     struct sqlite_store *store = store_sqlite_of(base);
     int64_t before = sqlite3_total_changes64(store->writer.db);
     enum err err = apply_apart(store, writes, count, why);
+    if (err == ERR_NOSPACE)
+        store_sqlite_log_full(store);
     if (err != ERR_OK || sqlite3_total_changes64(store->writer.db) != before)
         store_sqlite_written(store, err == ERR_OK); /* else nothing was written: no proof that it could be */
     return err;
