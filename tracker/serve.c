@@ -10,6 +10,7 @@
 #include "routes.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 
 #define HTTP_THREADS 2u
@@ -161,6 +162,18 @@ static int serve(const struct options *options, struct tracker *tracker)
     return status;
 }
 
+/*
+ * Under load a thread that is woken does not push another off its processor: so more writes wait for each batch, and more
+ * answers for each look at the connections.  Where a processor is free nothing waits.  Whoever starts the tracker with
+ * another policy has chosen that one.
+ */
+static void prefer_batches(void)
+{
+    const struct sched_param none = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 int serve_run(const struct options *options)
 {
     struct why why;
@@ -168,6 +181,7 @@ int serve_run(const struct options *options)
     struct tracker tracker = {.heartbeat_s = options->heartbeat_s, .expire_s = options->expire_s};
     const struct store_options store_options = {
         .location = options->db, .expire_ms = 1000 * options->expire_s, .readers = HTTP_THREADS + SEARCH_THREADS};
+    prefer_batches(); /* before there are threads, which inherit it */
     tracker.metrics = metrics_new(routes, routes_count);
     if (!tracker.metrics)
         fail("out of memory");

@@ -84,6 +84,27 @@ def test_a_taken_port_is_named(tmp_path):
     assert status == 1 and str(port) in err
 
 
+# ---- how its threads take turns ----
+
+
+def policies(tracker):
+    """Of the main thread first, then of the others."""
+    threads = sorted(map(int, os.listdir(f"/proc/{tracker.process.pid}/task")))
+    return [os.sched_getscheduler(thread) for thread in threads]
+
+
+def test_threads_that_are_woken_let_others_finish_first(start_tracker):
+    main, *others = policies(start_tracker())
+    assert main == os.SCHED_BATCH
+    # A sanitizer has a thread of its own, which is older than main().
+    assert sum(policy != os.SCHED_BATCH for policy in others) <= 1 < len(others)
+
+
+@pytest.mark.skipif(not shutil.which("chrt"), reason="needs chrt")
+def test_a_policy_that_was_chosen_for_it_stays(start_tracker):
+    assert set(policies(start_tracker(wrapper=["chrt", "--idle", "0"]))) == {os.SCHED_IDLE}
+
+
 # ---- databases ----
 
 
