@@ -26,7 +26,6 @@ import workplace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 POWERS = " KMG"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DESCRIPTION = """Measures Enxame against other programs.  Each command runs all programs in turns, several times, checks
 every byte that was fetched, and prints the medians.  docs/BENCHMARKS.md holds what it found, and how to read it."""
 
@@ -238,8 +237,11 @@ def measure(options):
     if options.place:
         options.place.mkdir(exist_ok=True)
     with workplace.Workplace(options.work or options.place, options.markdown) as bench:
-        choose_programs(options, bench)
-        result = options.run(options, bench)
+        try:
+            choose_programs(options, bench)
+            result = options.run(options, bench)
+        finally:
+            process.end_all()
         if options.json:
             whole = {"command": sys.argv[1:], "machine": machine.describe(options.bin), options.command: result}
             options.json.write_text(json.dumps(whole, indent=1) + "\n")
@@ -247,7 +249,7 @@ def measure(options):
 
 def leave(number, _):
     """Ends with all that is to be cleaned up; further signals do not disturb that."""
-    for one in SIGNALS:
+    for one in process.SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)
 
@@ -259,7 +261,7 @@ def main():
         print(f"scripts/bench: {fault}", file=sys.stderr)
         return 2
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    for number in SIGNALS:
+    for number in process.SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's, for instance
             signal.signal(number, leave)
     try:

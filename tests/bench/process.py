@@ -16,6 +16,9 @@ _PR_SET_PDEATHSIG = 1
 STOP_S = 20
 INPUT_S = 3  # until the end of its input has been noticed
 SAMPLE_S = 0.05
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # at which all is cleaned up
+
+_started = []
 
 
 class Failed(Exception):
@@ -101,21 +104,27 @@ class Process:
         self._asked_to_end = False
 
         def prepare():
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             if host is not None:
                 network.enter(host.namespace)
             _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
 
         with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
+            # A signal may come only before it is started, or when end_all() knows it.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:
                 self._popen = subprocess.Popen(
                     self.words, cwd=folder, env=environment(extra), preexec_fn=prepare, start_new_session=True,
                     stdin=subprocess.PIPE if input else subprocess.DEVNULL,
                     stdout=subprocess.PIPE if lines else out, stderr=err,
                 )  # fmt: skip
+                self.pid = self._popen.pid
+                self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+                _started.append(self)
             except OSError as fault:
                 raise Failed(f"{self.words[0]}: {fault.strerror}") from None
-        self.pid = self._popen.pid
-        self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def say(self, line):
         try:
@@ -196,6 +205,11 @@ def stop_all(processes):
     for process in processes:
         total += process.stop()
     return total
+
+
+def end_all():
+    """Whoever still runs, also of those that were started just now."""
+    stop_all([process for process in _started if not process.ended()])
 
 
 def wait_all(processes, timeout_s):

@@ -228,6 +228,27 @@ def test_a_tracker_in_memory_is_not_measured(work):
     assert done.returncode == 1 and "--work" in done.stderr and "memory" in done.stderr
 
 
+def test_who_was_just_started_when_a_signal_came_is_ended_too(tmp_path, monkeypatch):
+    real, started = subprocess.Popen, []
+
+    def start(*words, **options):
+        started.append(real(*words, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with pytest.raises(SystemExit):
+            process.Process(["sleep", "1000"], tmp_path, "sleeper")
+        process.end_all()
+        assert started[0].poll() == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        started[0].kill()
+        started[0].wait()
+
+
 @pytest.mark.needs_root
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_swarm_that_is_interrupted_leaves_nothing_behind(work, number):
