@@ -584,3 +584,9 @@ def test_searches_work_without_trigrams(cluster, start_tracker):
     assert tracker.err().count("trigrams") == 1
     tracker.stop()
     cluster.drop(name)
+
+
+def test_the_index_for_searches_is_made_once_and_told_of(start_tracker, cluster, database):
+    tracker = start_tracker(db=cluster.uri(database))
+    assert re.search("making the index for searches .*minute.*\n.*the index for searches is made\n", tracker.err())
+    assert "index" not in start_tracker(db=cluster.uri(database)).err()

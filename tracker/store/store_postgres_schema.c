@@ -378,7 +378,9 @@ void pg_schema_index(struct pg_store *store, struct pg_session *session)
                  "CREATE INDEX IF NOT EXISTS names_search ON enxame.names"
                  " USING gin (folded %s.gin_trgm_ops)",
                  text) > 0) {
-        log_info("making the index for searches in the database");
+        log_info("making the index for searches in the database %s: about a minute for a million names; where it is "
+                 "interrupted, the next start begins anew",
+                 store->name);
         pg_start(session, INDEX_MS);
         pg_send_sql(session, sql, NULL, 0);
         pg_sync(session);
@@ -388,7 +390,9 @@ void pg_schema_index(struct pg_store *store, struct pg_session *session)
         free(sql);
     }
     store->has_index = find_text(session, have, text, sizeof text);
-    if (!store->has_index)
+    if (store->has_index)
+        log_info("the index for searches is made");
+    else
         log_warn("searches read the names one by one, as the database has no index of trigrams: %s", why.text);
 }
 
