@@ -199,8 +199,9 @@ def large(tmp_path_factory):
 
 
 def sharing(start_peer, tracker, path, *args):
+    """A peer that serves the file, and that the tracker names for it."""
     peer = start_peer(tracker=tracker, files=[path], args=args)
-    wait_until(lambda: peer.client().files())
+    wait_until(lambda: peer.client().files() and tracker.client().files())
     return peer
 
 
