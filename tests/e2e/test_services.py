@@ -140,3 +140,5 @@ def test_units_start_what_the_options_allow(installed):
         shown = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
         assert options and all(option in shown for option in options)
         assert "Type=notify" in text and "Restart=on-failure" in text
+        # What may pass is tried again for ever, a wrong option only once.
+        assert "StartLimitIntervalSec=0" in text and "RestartPreventExitStatus=2" in text
