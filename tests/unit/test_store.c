@@ -77,6 +77,46 @@ static void a_write_that_fails_spoils_no_other_of_its_batch(void **state)
     register_request_free(&last);
 }
 
+/* A store may write those first that change nothing, where such are usual. */
+static void registrations_that_change_nothing_go_along_with_others(void **state)
+{
+    (void)state;
+    for (uint8_t peer = 1; peer <= 3; peer++)
+        put(peer, 0, 3);
+    assert_int_equal(put(1, 0, 3).files_held, 3);
+    struct register_request same = registration_of(2, 0, 3), changed = registration_of(3, 2, 5);
+    struct register_request new = registration_of(4, 7, 2), rival = registration_of(1, 0, 3);
+    struct store_write batch[] = {
+        {.op = STORE_HEARTBEAT, .id = {1}},
+        {.op = STORE_REGISTER, .registration = &same},
+        {.op = STORE_REGISTER, .registration = &changed},
+        {.op = STORE_HEARTBEAT, .id = {9}},
+        {.op = STORE_REGISTER, .registration = &new},
+        {.op = STORE_UNREGISTER, .id = {8}},
+    };
+    struct store_write *writes[] = {&batch[0], &batch[1], &batch[2], &batch[3], &batch[4], &batch[5]};
+    assert_int_equal(store_apply(store, writes, 6, NULL), ERR_OK);
+    static const enum err errors[] = {ERR_OK, ERR_OK, ERR_OK, ERR_NOT_FOUND, ERR_OK, ERR_NOT_FOUND};
+    static const uint64_t held[] = {3, 3, 5, 0, 2, 0};
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(batch[i].err, errors[i]);
+        assert_int_equal(batch[i].err == ERR_OK ? batch[i].files_held : 0, held[i]);
+    }
+    assert_int_equal(counts().holdings, 3 + 3 + 5 + 2);
+    assert_int_equal(found(NULL), 9);
+    rival.has_instance = true;
+    rival.address.port = 7777;
+    batch[2].registration = &rival;
+    assert_int_equal(put(2, 0, 3).err, ERR_OK);
+    assert_int_equal(store_apply(store, writes + 1, 2, NULL), ERR_OK);
+    assert_int_equal(batch[1].err, ERR_OK);
+    assert_int_equal(batch[2].err, ERR_CONFLICT);
+    register_request_free(&same);
+    register_request_free(&changed);
+    register_request_free(&new);
+    register_request_free(&rival);
+}
+
 /* ---- time: sweeps go on all the while, as in a tracker; a store may take them as a sign that writes are possible ---- */
 
 /* Registers where it has to, so that the peer is alive now. */
@@ -441,6 +481,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registering_again_changes_only_what_is_different),
+        cmocka_unit_test(registrations_that_change_nothing_go_along_with_others),
         cmocka_unit_test(a_peer_with_many_files_is_replaced_and_removed_in_bounded_sweeps),
         cmocka_unit_test(what_many_hold_stays_until_the_last_one_leaves),
         cmocka_unit_test(a_write_that_fails_spoils_no_other_of_its_batch),

@@ -203,6 +203,7 @@ struct pg_store {
     bool existing;               /* nothing is made where there is nothing */
     int64_t slot;                /* this tracker's row of `counts` */
     bool has_index;              /* trigrams of the names */
+    bool expects_same;           /* the last registrations changed nothing; the writer's thread only */
     struct lamport *clock;       /* NULL: none to keep */
     struct pg_session *sessions; /* the first one writes */
     unsigned session_count;

@@ -5,7 +5,8 @@
  *   lock the peers ─> decide ─> change the peers, look names up ─> make missing names ─> change holdings ─> count files
  *   `PG_LOCK`                   `PG_INSERT` ..., `PG_KEYS`         `PG_ADD_NAMES`        `PG_HOLD` ...      `PG_FILES`
  *
- * Steps without work take no time; a round of heartbeats is one step, a round trip with the commit in it.
+ * Steps without work take no time; a round of heartbeats is one step, a round trip with the commit in it, and so is one of
+ * registrations that change nothing, where the last ones were of this kind.
  */
 #ifndef ENXAME_STORE_POSTGRES_WRITE_H
 #define ENXAME_STORE_POSTGRES_WRITE_H
