@@ -169,7 +169,7 @@ void pg_send_sql(struct pg_session *session, const char *sql, const struct pg_va
 void pg_send_prepare(struct pg_session *session, enum pg_statement statement);
 void pg_sync(struct pg_session *session);
 enum err pg_end(struct pg_session *session);
-/* Ends the transaction under way; what pg_end() returned last, and the reason, stay. */
+/* Ends the transaction under way, if there is one; what pg_end() returned last, and the reason, stay. */
 void pg_roll_back(struct pg_session *session);
 /* The session is to be replaced, and what is under way failed. */
 void pg_distrust(struct pg_session *session, const char *reason);

@@ -220,7 +220,7 @@ enum err pg_end(struct pg_session *session)
 
 void pg_roll_back(struct pg_session *session)
 {
-    if (session->lost)
+    if (session->lost || PQtransactionStatus(session->connection) == PQTRANS_IDLE)
         return;
     const struct pg_session before = *session;
     pg_start(session, ROLL_BACK_MS);

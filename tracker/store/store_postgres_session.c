@@ -30,6 +30,7 @@ static const char *const defaults[][2] = {
 static const char *const settings_writer[] = {
     ("SELECT set_config('synchronous_commit', 'on', false)"
      " WHERE current_setting('synchronous_commit') IN ('off', 'local')"),
+    "SET default_transaction_isolation = 'read committed'", /* of transactions without BEGIN */
     "SET plan_cache_mode = force_generic_plan",
     "SET lock_timeout = 2000",
     "SET statement_timeout = 7000",
