@@ -122,9 +122,14 @@ def test_check_counts_beside_a_tracker_and_leaves_a_stopped_one_as_it_is(start_t
     assert text.endswith("sound\n")
     assert (lines["peers"], lines["contents"], lines["names"], lines["holdings"]) == ("2", "301", "301", "311")
     tracker.stop()
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("tracker.db*")}
+
+    def files():
+        """The log's index (-shm) is made anew by whoever opens the database first; that it is there counts."""
+        return {path.name: path.suffix == ".db-shm" or path.read_bytes() for path in tmp_path.glob("tracker.db*")}
+
+    before = files()
     assert check("tracker.db", tmp_path)[0] == lines
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("tracker.db*")} == before
+    assert files() == before
 
 
 def test_check_reads_what_a_killed_tracker_left_in_its_log(start_tracker, tmp_path):

@@ -14,6 +14,18 @@
 
 /* ---- opening ---- */
 
+/* A stopped tracker leaves log and index, the log empty, for a start on a full disk; where there are none, none stay. */
+static int leave_log(sqlite3 *db, const char *path)
+{
+    char *log = NULL;
+    int keep = 0;
+    if (asprintf(&log, "%s-wal", path) < 0)
+        return SQLITE_NOMEM;
+    keep = access(log, F_OK) == 0;
+    free(log);
+    return sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+}
+
 /* A read transaction on the database, which stays as it is now for it, whatever is written meanwhile. */
 static enum err open_snapshot(const char *location, sqlite3 **ret, int64_t *ret_version, struct why *why)
 {
@@ -28,8 +40,12 @@ static enum err open_snapshot(const char *location, sqlite3 **ret, int64_t *ret_
         if (code == SQLITE_OK)
             code = sqlite3_busy_timeout(*ret, BUSY_MS);
         if (code == SQLITE_OK)
-            code = sqlite3_exec(*ret, "PRAGMA query_only = 1; BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL,
-                                NULL);
+            code = leave_log(*ret, path);
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(*ret,
+                                "PRAGMA query_only = 1; PRAGMA journal_size_limit = 0;"
+                                "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1",
+                                NULL, NULL, NULL);
     }
     free(path);
     if (code != SQLITE_OK)
