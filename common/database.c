@@ -220,6 +220,9 @@ enum err database_explain(const struct database_options *options, int code, stru
 
     if (err == ERR_CORRUPT)
         return why_set(why, err, "%s is damaged; %s", options->path, options->if_damaged);
+    if (err == ERR_NOSPACE)
+        return why_set(why, err, "cannot use the database %s: the disk is full; free some room there, or choose %s",
+                       options->path, options->elsewhere);
     return why_set(why, err, "cannot use the database %s: %s", options->path, err_name(err));
 }
 
@@ -269,6 +272,7 @@ enum err database_open(const struct database_options *options, sqlite3 **ret_db,
     int code =
         sqlite3_open_v2(options->path, ret_db,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    int keep = 1; /* the log, empty, and its index: so there is room for them at a start on a full disk */
     enum err err;
 
     if (code == SQLITE_OK)
@@ -284,6 +288,8 @@ enum err database_open(const struct database_options *options, sqlite3 **ret_db,
     code = check(*ret_db, options->path);
     if (code == SQLITE_OK)
         code = sqlite3_exec(*ret_db, options->pragmas, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_file_control(*ret_db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     return code == SQLITE_OK ? ERR_OK : database_explain(options, code, why);
 }
 

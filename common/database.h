@@ -78,7 +78,8 @@ struct database_options {
 /*
  * Opens the database, or makes it, brings its schema up to date, and looks through it where that is quick; a larger one shows
  * its damage where it is read.  ERR_READ_ONLY; ERR_TOO_NEW where a newer program wrote it; ERR_CORRUPT where it is damaged, or
- * another program's.  The caller closes `*ret_db`, which may be NULL, after an error, too.
+ * another program's; ERR_NOSPACE on a full disk, but not where it, its log and the log's index are there already: those two stay
+ * when it is closed.  The caller closes `*ret_db`, which may be NULL, after an error, too.
  */
 enum err database_open(const struct database_options *options, sqlite3 **ret_db, struct why *why);
 /* The error that fits a result code of SQLite, and a sentence that says so to a user. */

@@ -1,4 +1,4 @@
-"""Who takes what from others: holders that are slow without end, downloads without holders, a lack of descriptors."""
+"""What there is too little of: holders that are slow without end, downloads without holders, descriptors, room on the disk."""
 
 import contextlib
 import resource
@@ -102,3 +102,19 @@ def test_a_peer_without_descriptors_left_is_busy_and_not_without_its_files(track
     assert client.expect_problem(refused, 503).endswith(":busy") and refused.headers["Retry-After"]
     resource.prlimit(peer.process.pid, resource.RLIMIT_NOFILE, limits)
     assert ask().status_code in (200, 206)
+
+
+@pytest.mark.needs_root
+def test_a_peer_starts_on_a_full_disk_and_shares_what_it_has(tracker, start_peer, run_peer, small_disk, tmp_path):
+    disk = small_disk(2 * MIB)
+    (disk / "file").write_text("what it has")
+    start_peer(tracker=tracker, files=[disk / "file"], dir=disk / "state").stop()
+    with contextlib.suppress(OSError), open(disk / "ballast", "wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    peer = start_peer(tracker=tracker, files=[disk / "file"], dir=disk / "state")
+    run_peer(["download file"], tracker=tracker, dir=tmp_path / "other").ok()
+    assert (tmp_path / "other" / "file").read_text() == "what it has"
+    peer.stop()
+    done = run_peer(["status"], tracker=tracker, dir=disk / "new")
+    assert done.status == 1 and "no space left" in done.stderr
