@@ -1,14 +1,10 @@
-#include "test.h"
+#include "store_fixture.h"
 
-#include "limits.h"
 #include "metrics.h"
 #include "writer.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
-static char folder[] = "/tmp/enxame-writer-XXXXXX";
-static struct store *store;
 static struct metrics *metrics;
 static struct writer *writer;
 
@@ -21,24 +17,20 @@ static size_t finished, finished_ok;
 static int set_up(void **state)
 {
     (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    if (!mkdtemp(folder) || chdir(folder) != 0)
+    if (enter_folder() != 0)
         return -1;
-    const struct store_options options = {.location = "test.db", .expire_ms = 60000, .readers = 1};
+    open_store_at("test.db", EXPIRE_MS);
     finished = finished_ok = 0;
     metrics = metrics_new(NULL, 0);
-    return store_open(&options, &store, NULL) == ERR_OK && writer_start(store, metrics, &writer) == ERR_OK ? 0 : -1;
+    return writer_start(store, metrics, &writer) == ERR_OK ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     writer_free(writer);
-    store_close(store);
     metrics_free(metrics);
-    unlink("test.db");
-    unlink("test.db.lock");
-    return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
+    return leave_folder();
 }
 
 static void count_job(struct writer_job *job)
