@@ -113,6 +113,7 @@ def test_a_peer_starts_on_a_full_disk_and_shares_what_it_has(tracker, start_peer
         while True:
             ballast.write(bytes(4096))
     peer = start_peer(tracker=tracker, files=[disk / "file"], dir=disk / "state")
+    wait_until(lambda: tracker.client().files("file"))
     run_peer(["download file"], tracker=tracker, dir=tmp_path / "other").ok()
     assert (tmp_path / "other" / "file").read_text() == "what it has"
     peer.stop()
