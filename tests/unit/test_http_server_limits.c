@@ -301,6 +301,18 @@ static void clients_may_leave_in_mid_answer(void **state)
 
 #define MANY 500u
 
+/*
+ * libmicrohttpd 0.9.75 looks for more events where it got just as many as it takes at once (128), and waits for them before it
+ * serves those: until anybody else comes, as they do to a busy server.
+ */
+static void await_while_others_come(int fd)
+{
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+
+    for (unsigned others = 0; others < PATIENCE_S && poll(&answered, 1, 1000) == 0; others++)
+        expect_alive();
+}
+
 static void many_connections_are_served_at_once(void **state)
 {
     static int fds[MANY];
@@ -319,6 +331,7 @@ static void many_connections_are_served_at_once(void **state)
             assert_true(sockets_say(fds[i], i % 2 == 0 ? "GET /hello HTTP/1.1\r\n" HOST "\r\n"
                                                        : "GET /later HTTP/1.1\r\n" HOST "\r\n"));
         for (size_t i = 0; i < MANY; i++) {
+            await_while_others_come(fds[i]);
             struct sockets_reply reply = sockets_receive(fds[i], false);
 
             assert_int_equal(reply.status, 200);
