@@ -13,6 +13,7 @@ import requests
 
 from apis import Identity, expect
 from contents import sha256
+from programs import wait_until
 
 WORKERS = 8
 # Of one worker; older ones unregister, so that all of them can be looked at after each fault.
@@ -61,6 +62,15 @@ class Ledger:
         for future in self._futures:
             future.result(60)
         self._pool.shutdown()
+
+    def kill_under_load(self, tracker):
+        """Kills the tracker at some moment while it takes writes."""
+        enough = self.acknowledged + random.randrange(20, 300)
+        self.start(tracker)
+        wait_until(lambda: self.acknowledged >= enough, 60)
+        time.sleep(random.random() / 100)
+        tracker.kill()
+        self.stop()
 
     def _work(self, tracker, number):
         dice, api = random.Random(), tracker.client()

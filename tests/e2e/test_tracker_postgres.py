@@ -252,16 +252,11 @@ def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracke
 
 @pytest.mark.timeout(900 if programs.LONG else 120)
 def test_what_was_acknowledged_survives_kill_9_of_the_tracker(start_tracker, cluster, database):
-    ledger, dice = Ledger(), random.Random()
+    ledger = Ledger()
     serving = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'enxame-tracker'"
     tracker = start_tracker("--expire", "600", db=cluster.uri(database))
     for _ in range(KILLS):
-        enough = ledger.acknowledged + dice.randrange(20, 300)
-        ledger.start(tracker)
-        wait_until(lambda enough=enough: ledger.acknowledged >= enough, 60)
-        time.sleep(dice.random() / 100)
-        tracker.kill()
-        ledger.stop()
+        ledger.kill_under_load(tracker)
         wait_until(lambda: cluster.sql(serving) == "0")  # what it had asked for is done, or is not
         tracker = start_tracker("--expire", "600", db=cluster.uri(database))
         ledger.check(tracker.client())

@@ -45,6 +45,22 @@ static inline int leave_folder(void)
     return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
 }
 
+/* The set-up and tear-down of a test with a SQLite store. */
+static inline int enter_store(void **state)
+{
+    (void)state;
+    if (enter_folder() != 0)
+        return -1;
+    open_store_at("test.db", EXPIRE_MS);
+    return 0;
+}
+
+static inline int leave_store(void **state)
+{
+    (void)state;
+    return leave_folder();
+}
+
 static inline struct content content_of(unsigned number)
 {
     struct content content = {.size = 7};

@@ -8,21 +8,6 @@
 
 /* ---- helpers ---- */
 
-static int set_up(void **state)
-{
-    (void)state;
-    if (enter_folder() != 0)
-        return -1;
-    open_store_at("test.db", EXPIRE_MS);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return leave_folder();
-}
-
 static int64_t number(const char *sql)
 {
     sqlite3_stmt *statement;
@@ -399,7 +384,7 @@ static void every_statement_is_served_by_an_index(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, enter_store, leave_store)
 
 int main(void)
 {

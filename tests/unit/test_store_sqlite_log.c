@@ -13,21 +13,6 @@
 #define LOG_SIZE_MAX ((off_t)256 << 20)
 #define SALT_PLACE 16
 
-static int set_up(void **state)
-{
-    (void)state;
-    if (enter_folder() != 0)
-        return -1;
-    open_store_at("test.db", EXPIRE_MS);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return leave_folder();
-}
-
 /* Another one each time the log begins anew. */
 static uint64_t salt_of_log(void)
 {
@@ -104,7 +89,7 @@ static void a_log_that_finds_no_room_begins_anew_in_its_own(void **state)
     no_room_end();
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, enter_store, leave_store)
 
 int main(void)
 {

@@ -22,12 +22,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    return leave_folder();
-}
-
 /* ---- large swarms ---- */
 
 enum { SWARM = HOLDERS_EXACT_MAX + 500 };
@@ -267,7 +261,7 @@ static void an_answer_of_holders_that_ends_early_goes_on(void **state)
     assert_in_range(answers, 2, ASKED);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, leave_store)
 
 int main(void)
 {
