@@ -250,7 +250,7 @@ def measure(options):
 def leave(number, _):
     """Ends with all that is to be cleaned up; further signals do not disturb that."""
     for one in process.SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
+        signal.signal(one, lambda *_: None)  # not SIG_IGN: Python complains where one that came with this is ignored
     sys.exit(128 + number)
 
 

@@ -249,18 +249,27 @@ def test_who_was_just_started_when_a_signal_came_is_ended_too(tmp_path, monkeypa
         started[0].wait()
 
 
+def send_at_once(running, numbers):
+    """None of the signals is delivered before the last one is there."""
+    running.send_signal(signal.SIGSTOP)
+    wait_until(lambda: pathlib.Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    for number in numbers:
+        running.send_signal(number)
+    running.send_signal(signal.SIGCONT)
+
+
 @pytest.mark.needs_root
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_swarm_that_is_interrupted_leaves_nothing_behind(work, number):
-    before = namespaces()
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGTERM], [signal.SIGKILL]])
+def test_a_swarm_that_is_interrupted_leaves_nothing_behind(work, tmp_path, numbers):
+    before, number = namespaces(), numbers[0]
     words = ["swarm", "--leechers", "2", "--size", "64M", "--rate", "1M", "--programs", "enxame"]
-    running = subprocess.Popen(
-        [BENCH, *words, "--bin", BIN, "--work", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with open(tmp_path / "err", "wb") as err:
+        command = [BENCH, *words, "--bin", BIN, "--work", work]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err)
     try:
         # The bench itself, tracker, seeder and leechers.
         wait_until(lambda: len(processes_below(work)) >= 5)
-        running.send_signal(number)
+        send_at_once(running, numbers)
         status = running.wait(30)
     finally:
         running.kill()
@@ -270,6 +279,8 @@ def test_a_swarm_that_is_interrupted_leaves_nothing_behind(work, number):
     wait_until(lambda: namespaces() <= before, what="the end of the namespaces")
     if number != signal.SIGKILL:
         assert list(work.iterdir()) == []
+    said = (tmp_path / "err").read_text()
+    assert "Exception" not in said and "Error" not in said, said
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(work):

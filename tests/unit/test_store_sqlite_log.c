@@ -12,6 +12,8 @@
 #define FILES_EACH 200u
 #define LOG_SIZE_MAX ((off_t)256 << 20)
 #define SALT_PLACE 16
+#define BATCHES_FULL 60u
+#define TICK_US 5000 /* a file's time is no finer */
 
 /* Another one each time the log begins anew. */
 static uint64_t salt_of_log(void)
@@ -89,6 +91,33 @@ static void a_log_that_finds_no_room_begins_anew_in_its_own(void **state)
     no_room_end();
 }
 
+/* When the database file was last written. */
+static uint64_t written_ns(void)
+{
+    struct stat status;
+    assert_int_equal(stat("test.db", &status), 0);
+    return (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
+}
+
+static void a_full_disk_is_not_tried_anew_for_each_batch(void **state)
+{
+    (void)state;
+    assert_int_equal(put(1, 0, 2 * FILES_EACH).err, ERR_OK);
+    no_room_begin("test.db");
+    uint64_t then = written_ns(), began_ms = timing_now_ms();
+    PATIENCE_UNTIL(written_ns() != then, assert_int_equal(put(1, 0, FILES_EACH).err, ERR_NOSPACE));
+    unsigned passes = 1;
+    for (unsigned batch = 0; batch < BATCHES_FULL; batch++) {
+        then = written_ns();
+        assert_int_equal(put(1, 0, FILES_EACH).err, ERR_NOSPACE);
+        usleep(TICK_US);
+        passes += written_ns() != then;
+    }
+    assert_in_range(passes, 1, 2 + (timing_now_ms() - began_ms) / 1000);
+    no_room_end();
+    PATIENCE_UNTIL(put(1, 0, FILES_EACH).err == ERR_OK, usleep(1000));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter_store, leave_store)
 
 int main(void)
@@ -97,6 +126,7 @@ int main(void)
         TEST(the_log_begins_anew_while_batches_are_written),
         TEST(a_long_read_keeps_the_log_only_while_it_lasts),
         TEST(a_log_that_finds_no_room_begins_anew_in_its_own),
+        TEST(a_full_disk_is_not_tried_anew_for_each_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,6 +146,7 @@ struct wal_log {
     int pages, due_pages; /* in the log after the last commit; with how many the next pass begins */
     bool asked;           /* for a pass, which may be under way */
     bool copied;          /* a pass is done, and the writer has not finished it yet */
+    uint64_t rest_until_ms; /* by timing_now_ms(), where the last pass failed */
     bool stopping;
 };
 

@@ -7,6 +7,8 @@
  */
 #include "store_sqlite.h"
 
+#include "timing.h"
+
 /* 32 MiB of log: pages that many batches write come to the database once. */
 #define FIRST_PAGES 8000
 /* How much more there must be where a long read kept the log from beginning anew. */
@@ -16,26 +18,29 @@
 #define LEFT_PAGES 400
 #define PASSES_MAX 8
 
+/* A pass for which the database has no room copies in vain all that the log holds: the next one that a full disk asks for waits. */
+#define REST_MS 1000
+
 /* How many pages of the log are in the database then; where the disk has no room the log keeps them for the next time. */
-static int copy_pages(sqlite3 *db)
+static bool copy_pages(sqlite3 *db, int *ret_copied)
 {
-    int copied = 0;
-    (void)sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, &copied);
-    return copied;
+    return sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, ret_copied) == SQLITE_OK;
 }
 
-/* Until little is left, each time what was written during the pass before. */
-static void copy_most(struct wal_log *log)
+/* Until little is left, each time what was written during the pass before; false where a pass failed. */
+static bool copy_most(struct wal_log *log)
 {
     int copied = 0, before, left;
     unsigned passes = 0;
     do {
         before = copied;
-        copied = copy_pages(log->connection.db);
+        if (!copy_pages(log->connection.db, &copied))
+            return false;
         pthread_mutex_lock(&log->lock);
         left = log->pages - copied;
         pthread_mutex_unlock(&log->lock);
     } while (left > LEFT_PAGES && copied > before && ++passes < PASSES_MAX);
+    return true;
 }
 
 static void *run(void *context)
@@ -48,10 +53,13 @@ static void *run(void *context)
         if (log->stopping)
             break;
         pthread_mutex_unlock(&log->lock);
-        copy_most(log);
+        bool done = copy_most(log);
         pthread_mutex_lock(&log->lock);
         log->asked = false;
-        log->copied = true;
+        log->copied = done;
+        log->rest_until_ms = done ? 0 : timing_now_ms() + REST_MS;
+        if (!done)
+            log->due_pages = log->pages + MORE_PAGES;
     }
     pthread_mutex_unlock(&log->lock);
     return NULL;
@@ -81,14 +89,14 @@ static int on_commit(void *context, sqlite3 *db, const char *name, int pages)
     }
     pthread_mutex_unlock(&log->lock);
     if (finish)
-        (void)copy_pages(db);
+        (void)copy_pages(db, NULL);
     return SQLITE_OK;
 }
 
 void store_sqlite_log_full(struct sqlite_store *store)
 {
     pthread_mutex_lock(&store->log.lock);
-    if (!store->log.asked)
+    if (!store->log.asked && timing_now_ms() >= store->log.rest_until_ms)
         ask(&store->log);
     pthread_mutex_unlock(&store->log.lock);
 }
