@@ -147,6 +147,8 @@ def test_check_reads_what_a_killed_tracker_left_in_its_log(start_tracker, tmp_pa
         ("DELETE FROM peers", "300 holdings of a peer"),
         ("DELETE FROM holdings WHERE name < 11", "10 names that nobody holds"),
         ("UPDATE peers SET files = 7", "1 peers with another number"),
+        ("UPDATE ranges SET peers = 7", "1 ranges of peers with another number"),
+        ("DELETE FROM ranges", "1 ranges of peers with another number"),
     ],
 )
 def test_check_finds_what_does_not_belong_together(start_tracker, tmp_path, sql, word):
@@ -234,7 +236,7 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(start_tracker, tmp
     assert rows(tmp_path / "old.db", "PRAGMA user_version") == [(1,)]
 
     tracker = start_tracker("--expire", "600")
-    assert "from schema version 1 to " in tracker.err() and " schema version 3 now, after " in tracker.err()
+    assert "from schema version 1 to " in tracker.err() and " schema version 4 now, after " in tracker.err()
     peer = tracker.client(identity)
     assert peer.heartbeat()["files"] == 50
     assert sorted(row["name"] for row in peer.files("NÚMERO 1")) == sorted(name for name in names if "ero 1" in name)

@@ -39,6 +39,10 @@ static void assert_consistent(void)
     assert_int_equal(number("SELECT contents = (SELECT count(*) FROM contents) AND names = (SELECT count(*) FROM names)"
                             " AND holdings = (SELECT total(files) FROM peers WHERE id IS NOT NULL) FROM counts"),
                      1);
+    assert_int_equal(number("SELECT count(*) FROM ranges r WHERE peers <>"
+                            " (SELECT count(*) FROM peers WHERE key >> 12 = r.key)"),
+                     0);
+    assert_int_equal(number("SELECT total(peers) FROM ranges"), number("SELECT count(*) FROM peers"));
 }
 
 static int64_t changes(void)
@@ -359,9 +363,10 @@ static int plan_line(void *context, int columns, char **values, char **names)
     (void)columns;
     (void)names;
     const char *detail = values[3], *sql = context;
-    /* The full-text index is asked by rowid or by what matches; a VALUES clause has one row, and a subquery its limit. */
+    /* The full-text index is asked by rowid or by what matches; a VALUES clause has one row, a subquery its limit, and
+     * `ranges` (r) a row for thousands of peers. */
     if (strncmp(detail, "SCAN ", 5) == 0 && !strstr(detail, "VIRTUAL TABLE INDEX") && !strstr(detail, "CONSTANT ROW") &&
-        !strstr(detail, "(subquery"))
+        !strstr(detail, "(subquery") && strcmp(detail, "SCAN r") != 0)
         fail_msg("%s: %s", sql, detail);
     if (strstr(detail, "TEMP B-TREE"))
         fail_msg("%s: %s", sql, detail);

@@ -32,7 +32,7 @@ static void id_of(unsigned peer, uint8_t ret[static HASH_SIZE])
     memcpy(ret, &peer, sizeof peer);
 }
 
-/* Peers 1 to SWARM hold content 0, the last one a part of it. */
+/* Peers 1 to SWARM, of two ranges, hold content 0, the last one a part of it. */
 static void fill_swarm(void)
 {
     enum { BATCH = 100 };
@@ -40,6 +40,10 @@ static void fill_swarm(void)
     static struct store_write writes[BATCH];
     struct store_write *batch[BATCH];
     for (unsigned peer = 1; peer <= SWARM; peer += BATCH) {
+        if (peer == 1)
+            store_sqlite_of(store)->new_keys = (struct new_keys){RANGE_PEERS - SWARM / 3, RANGE_PEERS};
+        else if (peer == 1 + SWARM / 3)
+            store_sqlite_of(store)->new_keys = (struct new_keys){RANGE_PEERS, 2 * RANGE_PEERS};
         for (unsigned i = 0; i < BATCH; i++) {
             requests[i] = registration_of(1, 0, 1);
             id_of(peer + i, requests[i].id);

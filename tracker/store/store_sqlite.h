@@ -30,6 +30,10 @@ enum statement {
     SQL_PEER_RETIRE,
     SQL_PEER_GONE,
     SQL_PEER_DELETE,
+    SQL_RANGE_CHOOSE,
+    SQL_RANGE_ENTER,
+    SQL_RANGE_LEAVE,
+    SQL_RANGE_DELETE,
     SQL_SEEN_FIND,
     SQL_SEEN_INSERT,
     SQL_SEEN_UPDATE,
@@ -110,6 +114,15 @@ struct scan {
     int64_t due_ms;    /* nobody lapses before */
 };
 
+/* Of the keys of peers, whose first bits say their range; another number of bits would be another schema. */
+#define RANGE_BITS "12"
+#define RANGE_PEERS 4096
+
+/* The keys that new peers get, where nobody has them; the writer's thread alone. */
+struct new_keys {
+    int64_t next, end;
+};
+
 /* A content with more holders or names than a read looks at one by one. */
 #define SWARM_RUNS 16u
 struct swarm {
@@ -143,9 +156,9 @@ struct wal_log {
     bool started;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
-    int pages, due_pages; /* in the log after the last commit; with how many the next pass begins */
-    bool asked;           /* for a pass, which may be under way */
-    bool copied;          /* a pass is done, and the writer has not finished it yet */
+    int pages, due_pages;   /* in the log after the last commit; with how many the next pass begins */
+    bool asked;             /* for a pass, which may be under way */
+    bool copied;            /* a pass is done, and the writer has not finished it yet */
     uint64_t rest_until_ms; /* by timing_now_ms(), where the last pass failed */
     bool stopping;
 };
@@ -166,6 +179,7 @@ struct sqlite_store {
     struct batch batch;
     struct recent_names *recent; /* the writer's thread alone; forgets all where a name goes or a batch is lost */
     struct scan scan;
+    struct new_keys new_keys;
 
     struct connection *readers;
     unsigned reader_count;
@@ -232,6 +246,14 @@ enum err store_sqlite_drop(struct sqlite_store *store, int64_t peer, int64_t nam
 /* Brings the batch's changes of names to the search index; or forgets them. */
 enum err store_sqlite_index_flush(struct sqlite_store *store);
 void store_sqlite_index_forget(struct sqlite_store *store);
+
+/* ---- ranges of peers (store_sqlite_ranges.c); within a batch, on the writer's thread ---- */
+
+/* A key for a new peer, which may be somebody's: then the next one is asked for. */
+enum err store_sqlite_next_key(struct sqlite_store *store, int64_t *ret_key);
+/* There is a row of `peers` with that key now; or there is none any more. */
+enum err store_sqlite_enter_range(struct sqlite_store *store, int64_t peer);
+enum err store_sqlite_leave_range(struct sqlite_store *store, int64_t peer);
 
 /* ---- sweeps (store_sqlite_sweep.c); within a batch, on the writer's thread ---- */
 

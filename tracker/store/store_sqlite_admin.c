@@ -180,6 +180,9 @@ static const struct {
      "peers with another number of files than is counted for them", 1},
     {"SELECT count(*) FROM peers WHERE (id IS NULL) = (key IN (SELECT peer FROM seen))",
      "peers that are registered and were never seen, or the other way round", 3},
+    {"SELECT count(*) FROM (SELECT key >> " RANGE_BITS " AS range, count(*) AS peers FROM peers GROUP BY 1) p"
+     " FULL JOIN ranges r ON r.key = p.range WHERE r.peers IS NOT p.peers",
+     "ranges of peers with another number of them than is counted", 4},
     {"SELECT count(*) FROM counts WHERE contents <> (SELECT count(*) FROM contents)"
      " OR names <> (SELECT count(*) FROM names)"
      " OR holdings <> (SELECT total(files) FROM peers WHERE id IS NOT NULL)",

@@ -13,7 +13,10 @@
  *           the heartbeats of a batch share few pages.  Who is gone has no row.
  * contents  what a file's bytes are.
  * names     each name of each content.
- * holdings  which peer holds a content under which name; the two B-trees lead both ways.
+ * holdings  which peer holds a content under which name; the two B-trees lead both ways.  That by names begins with ranges
+ *           of peers' keys: what new peers hold goes to few of its pages, as they are of one range.  Who asks for a name's
+ *           holders looks into each range.
+ * ranges    those of which there are peers, and how many, with those that are gone; see store_sqlite_ranges.c.
  * counts    one row: contents, names, and what registered peers hold; counting a million takes long.
  * search    trigrams of the names without their places, which would double it; its rows carry the keys of `names`.
  * clock     one row: the Lamport clock.
@@ -56,13 +59,20 @@ static const char schema_3[] =
     "CREATE VIRTUAL TABLE search USING fts5 (text, tokenize = 'trigram', content = '', columnsize = 0, detail = none);"
     "INSERT INTO search (rowid, text) SELECT key, '" SEARCH_BEGIN "' || name || '" SEARCH_END "' FROM names;"
     "PRAGMA user_version = 3;";
+static const char schema_4[] = "CREATE TABLE ranges (key INTEGER PRIMARY KEY, peers INTEGER NOT NULL) STRICT;"
+                               "INSERT INTO ranges SELECT key >> " RANGE_BITS ", count(*) FROM peers GROUP BY 1;"
+                               "DROP INDEX holdings_name;"
+                               "CREATE INDEX holdings_name ON holdings (peer >> " RANGE_BITS ", name, peer, complete);"
+                               "PRAGMA user_version = 4;";
 
 /* migrations[n] leads from version n to n + 1 and sets user_version itself. */
-static const char *const migrations[] = {schema_1, schema_2, schema_3};
+static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4};
 #define SCHEMA_VERSION ((int64_t)(sizeof migrations / sizeof migrations[0]))
 
+/* Where h.name is given.  The plus sign takes the key's affinity away, with which the index could not be searched. */
+#define HOLDERS "ranges r CROSS JOIN holdings h INDEXED BY holdings_name ON h.peer >> " RANGE_BITS " = +r.key"
 /* ?1: when the youngest of those that have lapsed were seen */
-#define LIVE_HOLDERS "holdings h JOIN seen s ON s.peer = h.peer AND s.ms > ?1"
+#define LIVE_HOLDERS HOLDERS " JOIN seen s ON s.peer = h.peer AND s.ms > ?1"
 #define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key)"
 
 static const char *const statements[SQL_STATEMENTS_END] = {
@@ -75,13 +85,21 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_COUNTS_ADD] = "UPDATE counts SET contents = contents + ?1, names = names + ?2, holdings = holdings + ?3",
     [SQL_PEER_FIND] = "SELECT p.key, s.ms, p.files, p.instance, p.host, p.port, p.digest FROM peers p"
                       " JOIN seen s ON s.peer = p.key WHERE p.id = ?1",
-    [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, digest, files) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [SQL_PEER_UPDATE] = "UPDATE peers SET instance = ?2, host = ?3, port = ?4, digest = ?5, files = ?6 WHERE id = ?1",
+    [SQL_PEER_INSERT] = "INSERT INTO peers (id, instance, host, port, digest, files, key)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO NOTHING",
+    [SQL_PEER_UPDATE] = "UPDATE peers SET instance = ?2, host = ?3, port = ?4, digest = ?5, files = ?6"
+                        " WHERE id = ?1 AND key = ?7",
     [SQL_PEER_FILES] = "UPDATE peers SET files = ?2 WHERE key = ?1",
     [SQL_PEER_CHANGED] = "UPDATE peers SET files = ?2, digest = NULL WHERE key = ?1",
     [SQL_PEER_RETIRE] = "UPDATE peers SET id = NULL WHERE key = ?1 RETURNING files",
     [SQL_PEER_GONE] = "SELECT key FROM peers WHERE id IS NULL LIMIT 1",
     [SQL_PEER_DELETE] = "DELETE FROM peers WHERE key = ?1",
+    [SQL_RANGE_CHOOSE] = "SELECT ifnull((SELECT min(key) FROM ranges WHERE peers <= ?1),"
+                         " (SELECT ifnull(max(key) + 1, 0) FROM ranges))",
+    [SQL_RANGE_ENTER] = "INSERT INTO ranges (key, peers) VALUES (?1 >> " RANGE_BITS ", 1)"
+                        " ON CONFLICT DO UPDATE SET peers = peers + 1",
+    [SQL_RANGE_LEAVE] = "UPDATE ranges SET peers = peers - 1 WHERE key = ?1 >> " RANGE_BITS,
+    [SQL_RANGE_DELETE] = "DELETE FROM ranges WHERE key = ?1 >> " RANGE_BITS " AND peers = 0",
     [SQL_SEEN_FIND] = "SELECT p.key, s.ms, p.files FROM peers p JOIN seen s ON s.peer = p.key WHERE p.id = ?1",
     [SQL_SEEN_INSERT] = "INSERT INTO seen (peer, ms) VALUES (?1, ?2)",
     [SQL_SEEN_UPDATE] = "UPDATE seen SET ms = ?2 WHERE peer = ?1",
@@ -100,7 +118,7 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_HOLDING_INSERT] = "INSERT INTO holdings (peer, name, complete) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     [SQL_HOLDING_UPDATE] = "UPDATE holdings SET complete = ?3 WHERE peer = ?1 AND name = ?2 AND complete <> ?3",
     [SQL_HOLDING_DELETE] = "DELETE FROM holdings WHERE peer = ?1 AND name = ?2",
-    [SQL_HOLDING_OF_NAME] = "SELECT 1 FROM holdings WHERE name = ?1 LIMIT 1",
+    [SQL_HOLDING_OF_NAME] = "SELECT 1 FROM " HOLDERS " WHERE h.name = ?1 LIMIT 1",
     [SQL_HOLDINGS_OF_PEER] = "SELECT name, complete FROM holdings WHERE peer = ?1 ORDER BY name LIMIT ?2",
     [SQL_HOLDINGS_OF_CONTENT] = "SELECT n.key FROM names n JOIN holdings h ON h.peer = ?1 AND h.name = n.key"
                                 " WHERE n.content = ?2 LIMIT ?3",
@@ -120,9 +138,9 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_COUNT_HOLDERS] = "SELECT count(*) FROM (SELECT DISTINCT h.peer FROM names n JOIN " LIVE_HOLDERS
                           " AND h.name = n.key WHERE n.content = ?2 LIMIT ?3)",
     [SQL_COUNT_PEERS_OF_CONTENT] =
-        "SELECT count(DISTINCT peer) FROM (SELECT h.peer FROM names n JOIN holdings h ON h.name = n.key"
+        "SELECT count(DISTINCT peer) FROM (SELECT h.peer FROM names n JOIN " HOLDERS " AND h.name = n.key"
         " WHERE n.content = ?1 LIMIT ?2)",
-    [SQL_COUNT_HOLDINGS_OF_NAME] = "SELECT count(*) FROM (SELECT 1 FROM holdings WHERE name = ?1 LIMIT ?2)",
+    [SQL_COUNT_HOLDINGS_OF_NAME] = "SELECT count(*) FROM (SELECT 1 FROM " HOLDERS " WHERE h.name = ?1 LIMIT ?2)",
     /* The oldest sizes: who floods a root with false ones comes after the true one. */
     [SQL_SIZES_OF_ROOT] = "SELECT key, size FROM contents WHERE root = ?1 ORDER BY key LIMIT ?2",
     [SQL_CONTENT_KEY] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",
@@ -133,9 +151,10 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_HOLDERS_OF_CONTENT] = "SELECT p.id, p.host, p.port, max(h.complete) FROM names n JOIN " LIVE_HOLDERS
                                " AND h.name = n.key JOIN peers p ON p.key = h.peer"
                                " WHERE n.content = ?2 GROUP BY h.peer",
-    [SQL_HOLDERS_ENDS] = "SELECT (SELECT min(peer) FROM holdings WHERE name = ?1),"
-                         " (SELECT max(peer) FROM holdings WHERE name = ?1)",
-    [SQL_HOLDERS_FROM] = "SELECT peer, complete FROM holdings WHERE name = ?1 AND peer >= ?2 ORDER BY peer LIMIT ?3",
+    [SQL_HOLDERS_ENDS] = "SELECT (SELECT h.peer FROM " HOLDERS " WHERE h.name = ?1 ORDER BY r.key, h.peer LIMIT 1),"
+                         " (SELECT h.peer FROM " HOLDERS " WHERE h.name = ?1 ORDER BY r.key DESC, h.peer DESC LIMIT 1)",
+    [SQL_HOLDERS_FROM] = "SELECT h.peer, h.complete FROM " HOLDERS " WHERE h.name = ?1 AND r.key >= ?2 >> " RANGE_BITS
+                         " AND h.peer >= ?2 ORDER BY r.key, h.peer LIMIT ?3",
     [SQL_LIVE_PEER] = "SELECT p.id, p.host, p.port FROM seen s JOIN peers p ON p.key = s.peer"
                       " WHERE s.peer = ?2 AND s.ms > ?1",
     [SQL_COUNT_PEERS] = "SELECT count(*) FROM seen WHERE ms > ?1",

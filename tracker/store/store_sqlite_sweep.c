@@ -78,7 +78,8 @@ static enum err sweep_peer(struct sqlite_store *store, int64_t peer)
     query = store_sqlite_query(&store->writer, SQL_PEER_DELETE);
     query_number(&query, 1, peer);
     query_next(&query);
-    return query_end(&query);
+    err = query_end(&query);
+    return err == ERR_OK ? store_sqlite_leave_range(store, peer) : err;
 }
 
 enum err store_sqlite_sweep(struct sqlite_store *store, struct store_write *write)

@@ -78,8 +78,8 @@ static bool is_same_instance(const struct peer_row *peer, const struct register_
 }
 
 /* The row says that the peer holds as many files as it registers; replace_files() mends that where some are the same. */
-static enum err put_peer(struct sqlite_store *store, enum statement statement, const struct register_request *request,
-                         const uint8_t digest[static HASH_SIZE])
+static enum err put_peer(struct sqlite_store *store, enum statement statement, int64_t key,
+                         const struct register_request *request, const uint8_t digest[static HASH_SIZE])
 {
     struct query query = store_sqlite_query(&store->writer, statement);
     query_bytes(&query, 1, request->id, sizeof request->id);
@@ -88,6 +88,7 @@ static enum err put_peer(struct sqlite_store *store, enum statement statement, c
     query_number(&query, 4, request->address.port);
     query_bytes(&query, 5, digest, HASH_SIZE);
     query_number(&query, 6, (int64_t)request->files.count);
+    query_number(&query, 7, key);
     query_next(&query);
     return query_end(&query);
 }
@@ -99,6 +100,22 @@ static enum err count_files(struct sqlite_store *store, enum statement statement
     query_number(&query, 2, files);
     query_next(&query);
     return query_end(&query);
+}
+
+/* A row for a peer that is new, or seems to be. */
+static enum err insert_peer(struct sqlite_store *store, const struct register_request *request,
+                            const uint8_t digest[static HASH_SIZE], int64_t *ret_key)
+{
+    enum err err = ERR_OK;
+    unsigned tries = 0;
+    do {
+        err = tries++ < 2 * RANGE_PEERS ? store_sqlite_next_key(store, ret_key) : ERR_CORRUPT;
+        if (err == ERR_OK)
+            err = put_peer(store, SQL_PEER_INSERT, *ret_key, request, digest);
+    } while (err == ERR_OK && sqlite3_changes(store->writer.db) == 0);
+    if (err == ERR_OK)
+        err = store_sqlite_enter_range(store, *ret_key);
+    return err == ERR_OK ? put_seen(store, SQL_SEEN_INSERT, *ret_key) : err;
 }
 
 /* What a peer held before it registered again. */
@@ -174,13 +191,12 @@ static enum err replace_peer(struct sqlite_store *store, struct store_write *wri
         err = store_sqlite_retire(store, key);
         key = 0;
     }
-    if (err == ERR_OK)
-        err = put_peer(store, key ? SQL_PEER_UPDATE : SQL_PEER_INSERT, write->registration, digest);
     if (err == ERR_OK && key) {
-        err = load_held(store, key, held);
+        err = put_peer(store, SQL_PEER_UPDATE, key, write->registration, digest);
+        if (err == ERR_OK)
+            err = load_held(store, key, held);
     } else if (err == ERR_OK) {
-        key = sqlite3_last_insert_rowid(store->writer.db);
-        err = put_seen(store, SQL_SEEN_INSERT, key);
+        err = insert_peer(store, write->registration, digest, &key);
     }
     if (err == ERR_OK)
         err = replace_files(store, key, &write->registration->files, held, &write->files_held);
@@ -212,7 +228,7 @@ static enum err apply_register(struct sqlite_store *store, struct store_write *w
     write->files_held = (uint64_t)peer.files;
     if (!moves && is_same_instance(&peer, request))
         return ERR_OK;
-    err = put_peer(store, SQL_PEER_UPDATE, request, digest);
+    err = put_peer(store, SQL_PEER_UPDATE, peer.key, request, digest);
     if (err == ERR_OK && peer.files != (int64_t)request->files.count)
         err = count_files(store, SQL_PEER_FILES, peer.key, peer.files);
     return err;
