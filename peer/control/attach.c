@@ -26,7 +26,7 @@ struct attach {
     int fd; /* to the peer */
     pthread_t receiver;
     bool has_receiver;
-    pthread_mutex_t sending; /* one frame at a time */
+    pthread_mutex_t sending; /* one frame at a time; taken last */
     atomic_int stop_signal;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -160,11 +160,21 @@ static void *receive(void *context)
 
 /* ---- one line ---- */
 
-static void set_busy(struct attach *attach, bool busy)
+/* Sends what is to be done; where it fails, so does the answer. */
+static bool begin(struct attach *attach, enum frame_type type, const char *bytes, size_t length)
 {
     pthread_mutex_lock(&attach->lock);
-    attach->busy = busy;
+    attach->busy = true;
     attach->interrupted = false;
+    bool ok = send_frame(attach, type, bytes, length, 0);
+    pthread_mutex_unlock(&attach->lock);
+    return ok;
+}
+
+static void end(struct attach *attach)
+{
+    pthread_mutex_lock(&attach->lock);
+    attach->busy = false;
     pthread_mutex_unlock(&attach->lock);
 }
 
@@ -197,8 +207,7 @@ static bool await_done(struct attach *attach, enum frame_type type, const char *
 {
     struct frame frame;
     bool done = false, ok = false;
-    set_busy(attach, true);
-    (void)send_frame(attach, type, bytes, length, 0); /* where it fails, so does the answer */
+    (void)begin(attach, type, bytes, length);
     while (!done && await(attach, &frame)) {
         done = frame.type == FRAME_DONE;
         if (done) {
@@ -211,7 +220,7 @@ static bool await_done(struct attach *attach, enum frame_type type, const char *
         }
         frame_free(&frame);
     }
-    set_busy(attach, false);
+    end(attach);
     attach->cut = !done;
     return ok;
 }
@@ -252,28 +261,30 @@ static size_t complete(void *context, const char *line, const char *text, char *
         return 0;
     memcpy(bytes, line, line_length + 1);
     memcpy(bytes + line_length + 1, text, text_length + 1);
-    set_busy(attach, true);
-    if (send_frame(attach, FRAME_COMPLETE, bytes, line_length + 1 + text_length, 0) && await(attach, &frame)) {
+    if (begin(attach, FRAME_COMPLETE, bytes, line_length + 1 + text_length) && await(attach, &frame)) {
         count = take_words(&frame, ret_texts, capacity);
         frame_free(&frame);
     }
-    set_busy(attach, false);
+    end(attach);
     return count;
 }
 
 /* ---- signals ---- */
 
-/* Ctrl-C while a command runs.  A peer that did not react to the one before will not be waited for. */
+/*
+ * Ctrl-C while a command runs.  A peer that did not react to the one before will not be waited for.  It is told under the
+ * lock, so that it ends this command, and not the next one.
+ */
 static void interrupt_command(struct attach *attach)
 {
     pthread_mutex_lock(&attach->lock);
     bool tell = attach->busy && !attach->interrupted, give_up = attach->busy && attach->interrupted;
     attach->interrupted = attach->busy;
+    if (tell)
+        (void)send_frame(attach, FRAME_INTERRUPT, NULL, 0, MSG_DONTWAIT);
     if (give_up)
         (void)why_set(&attach->why, ERR_OK, "the peer does not answer");
     pthread_mutex_unlock(&attach->lock);
-    if (tell)
-        (void)send_frame(attach, FRAME_INTERRUPT, NULL, 0, MSG_DONTWAIT);
     if (give_up)
         leave(attach);
 }

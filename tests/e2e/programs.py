@@ -8,10 +8,12 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
 
+import pytest
 import requests
 
 import client
@@ -374,6 +376,14 @@ def random_file(path, size, seed=1):
 def sha256_file(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def need_strace(tmp_path):
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    tried = subprocess.run(["strace", "-D", "-f", "-o", tmp_path / "tried", "true"], capture_output=True, check=False)
+    if tried.returncode != 0 or b"ermitted" in tried.stderr:
+        pytest.skip(f"this machine does not allow to trace programs: {tried.stderr.decode()}")
 
 
 def wait_until(predicate, timeout_s=30, what=None):

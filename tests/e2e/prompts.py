@@ -1,11 +1,22 @@
 """A peer at a terminal, driven as by a person who types."""
 
+import contextlib
+import pathlib
+import platform
+import subprocess
+
 import pexpect
 import pytest
 
 import programs
+from programs import need_strace, wait_until
 
 PROMPT = "enxame> "
+CALLS = {  # the numbers of system calls
+    "x86_64": {"sendto": "44", "rt_sigtimedwait": "128"},
+    "aarch64": {"sendto": "206", "rt_sigtimedwait": "137"},
+}
+DELAY_US = 500_000
 
 
 class Prompt:
@@ -60,3 +71,40 @@ class Prompt:
         self.child.close()
         programs.check_sanitizers(text, self.child.exitstatus, "peer")
         return self.child.exitstatus
+
+
+class SlowSignals:
+    """Makes the thread slow that handles a prompt's signals: where it sends and writes, before (`delay_enter`) or after."""
+
+    def __init__(self, prompt, tmp_path, delay):
+        need_strace(tmp_path)
+        if platform.machine() not in CALLS:
+            pytest.skip(f"the numbers of system calls on {platform.machine()} are not known here")
+        self._trace = tmp_path / "trace"
+        self._tasks = pathlib.Path(f"/proc/{prompt.child.pid}/task")
+        self._thread = wait_until(self._find)
+        words = ["-e", "trace=sendto,write", "-e", f"inject=sendto,write:{delay}={DELAY_US}"]
+        self._strace = subprocess.Popen(["strace", "-qq", *words, "-o", self._trace, "-p", self._thread])
+
+    def _is_in(self, thread, call):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            return (self._tasks / thread / "syscall").read_text().split()[0] == CALLS[platform.machine()][call]
+
+    def _find(self):
+        return next((task.name for task in self._tasks.iterdir() if self._is_in(task.name, "rt_sigtimedwait")), None)
+
+    def sends(self):
+        return self._is_in(self._thread, "sendto")
+
+    def done(self):
+        """Whether it was slow, and waits again."""
+        return "DELAYED" in self._trace.read_text() and self._is_in(self._thread, "rt_sigtimedwait")
+
+    def __enter__(self):
+        status = self._tasks / self._thread / "status"
+        wait_until(lambda: f"TracerPid:\t{self._strace.pid}\n" in status.read_text())
+        return self
+
+    def __exit__(self, *_):
+        self._strace.terminate()
+        self._strace.wait()

@@ -13,7 +13,7 @@ import pytest
 import programs
 from client import Content, FakeHolder
 from programs import random_file, sha256_file, wait_until
-from prompts import PROMPT
+from prompts import PROMPT, SlowSignals
 from test_download import share
 from test_jobs import ManyHolder, small_contents, tree
 
@@ -335,6 +335,39 @@ def test_two_at_once_each_with_its_own_listing(tracker, daemon, start_peer, open
     for prompt in (one, other):
         prompt.expect("file: 640.0 KiB in ")
         assert prompt.end("exit\r") == 0
+
+
+def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, daemon, open_prompt, tmp_path):
+    prompt = open_prompt(attach=daemon.dir)
+    with SlowSignals(prompt, tmp_path, "delay_exit") as signals:
+        tracker.freeze()
+        prompt.enter("peers")
+        prompt.child.send("\x03")
+        prompt.expect(PROMPT)
+        prompt.type("hel")
+        wait_until(signals.done)
+        assert "COMMAND" in prompt.run("p")
+    tracker.send(signal.SIGCONT)
+    assert prompt.end() == 0
+
+
+def test_ctrl_c_that_comes_as_a_command_ends_leaves_the_next_one_alone(tracker, daemon, attach, open_prompt, tmp_path):
+    wait_until(lambda: tracker.client().peers())
+    prompt = open_prompt(attach=daemon.dir)
+    with SlowSignals(prompt, tmp_path, "delay_enter") as signals:
+        tracker.freeze()
+        prompt.enter("peers")
+        prompt.child.send("\x03")
+        wait_until(signals.sends)
+        tracker.send(signal.SIGCONT)
+        prompt.expect(PROMPT)
+        tracker.freeze()
+        prompt.enter("peers")
+        wait_until(signals.done)
+        attach(["help"], daemon.dir).ok()  # the peer knows of the Ctrl-C, too
+        tracker.send(signal.SIGCONT)
+        assert daemon.id[:8] in prompt.expect(PROMPT)
+    assert prompt.end() == 0
 
 
 def test_ctrl_c_ends_a_command_and_then_the_patience_with_a_peer(tracker, daemon, open_prompt):

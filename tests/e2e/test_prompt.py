@@ -1,9 +1,6 @@
 """What a person and a script see: the command line, exit codes, listings, and the prompt at a terminal."""
 
-import contextlib
 import os
-import pathlib
-import platform
 import re
 import signal
 import subprocess
@@ -16,10 +13,7 @@ import programs
 from client import Content, FakeHolder
 from fake_tracker import FakeTracker
 from programs import random_file, sha256_file, wait_until
-from prompts import PROMPT
-from test_tracker_durable import need_strace
-
-RT_SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}
+from prompts import PROMPT, SlowSignals
 
 
 def run_words(tmp_path, *words, **options):
@@ -407,38 +401,18 @@ def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
     assert prompt.end() == 0
 
 
-def signals_thread(process):
-    """The thread of a program that waits for signals, None while it is at work on one."""
-    for task in pathlib.Path(f"/proc/{process}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            if (task / "syscall").read_text().split()[0] == RT_SIGTIMEDWAIT.get(platform.machine()):
-                return task.name
-    return None
-
-
 def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, open_prompt, tmp_path):
-    need_strace(tmp_path)
-    if platform.machine() not in RT_SIGTIMEDWAIT:
-        pytest.skip(f"which system call waits for signals on {platform.machine()} is not known here")
     prompt = open_prompt(tracker)
-    trace = tmp_path / "trace"
-    slow = ["-e", "trace=sendto,write", "-e", "inject=sendto,write:delay_exit=300000"]
-    thread = wait_until(lambda: signals_thread(prompt.child.pid))
-    strace = subprocess.Popen(["strace", "-qq", *slow, "-o", trace, "-p", thread])
-    tracker.freeze()
-    try:
-        wait_until(lambda: f"TracerPid:\t{strace.pid}\n" in pathlib.Path(f"/proc/{thread}/status").read_text())
+    with SlowSignals(prompt, tmp_path, "delay_exit") as signals:
+        tracker.freeze()
         prompt.enter("peers")
         prompt.child.send("\x03")
         prompt.expect(PROMPT)
         prompt.type("hel")
         # The thread that ended the wait is slow, and done only now.
-        wait_until(lambda: "DELAYED" in trace.read_text() and signals_thread(prompt.child.pid) == thread)
+        wait_until(signals.done)
         assert "COMMAND" in prompt.run("p")
-    finally:
-        tracker.send(signal.SIGCONT)
-        strace.terminate()
-        strace.wait()
+    tracker.send(signal.SIGCONT)
     assert prompt.end() == 0
 
 

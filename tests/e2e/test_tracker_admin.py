@@ -11,8 +11,7 @@ import programs
 import pytest
 from client import Content, Identity
 from ledger import Ledger
-from programs import wait_until
-from test_tracker_durable import need_strace
+from programs import need_strace, wait_until
 
 FILES = [Content(str(n).encode() * 50, f"folder/{n}.bin").record() for n in range(300)]
 

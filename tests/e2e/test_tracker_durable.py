@@ -5,16 +5,14 @@ import concurrent.futures
 import contextlib
 import json
 import re
-import shutil
 import socket
 import sqlite3
-import subprocess
 
 import programs
 import pytest
 from client import Identity
 from ledger import Ledger, record
-from programs import wait_until
+from programs import need_strace, wait_until
 
 KILLS = 100 if programs.LONG else 5
 
@@ -26,14 +24,6 @@ def strace_words(path):
     """A wrapper that traces the program into `path`.  The tracer is the child (-D): signals go to the program."""
     calls = "trace=recvfrom,recvmsg,read,sendto,sendmsg,writev,sendfile,pwrite64,fdatasync,fsync"
     return ["strace", "-D", "-f", "-y", "-s", "200", "-e", calls, "-o", path]
-
-
-def need_strace(tmp_path):
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
-    tried = subprocess.run([*strace_words(tmp_path / "tried"), "true"], capture_output=True, check=False)
-    if tried.returncode != 0 or b"ermitted" in tried.stderr:
-        pytest.skip(f"this machine does not allow to trace programs: {tried.stderr.decode()}")
 
 
 Call = collections.namedtuple("Call", "name file text result began ended")
