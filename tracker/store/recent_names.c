@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 3 MiB; a longer name is not worth a slot for all. */
-#define SLOTS 16384u
+/* 12 MiB where so many names are about; a longer one is not worth a slot for all. */
+#define SLOTS 65536u
 #define NAME_MAX_KEPT 128u
 
 struct slot {
