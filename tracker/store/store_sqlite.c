@@ -359,6 +359,7 @@ static char *true_path(const char *location, enum err *ret_err, struct why *why)
 static void close_store(struct store *base)
 {
     struct sqlite_store *store = store_sqlite_of(base);
+    store_sqlite_warm_stop(store);
     for (unsigned i = 0; i < store->reader_count; i++)
         connection_close(&store->readers[i]);
     free(store->readers);
@@ -369,6 +370,8 @@ static void close_store(struct store *base)
     connection_close(&store->log.connection);
     /* The last connection to close moves the log into the database. */
     connection_close(&store->writer);
+    if (store->warming.fd >= 0)
+        close(store->warming.fd);
     free(store->batch.changes);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
@@ -396,7 +399,7 @@ static enum err open_store(const struct store_options *options, struct store **r
     store->recent = recent;
     store->expire_ms = options->expire_ms;
     store->base.kind = &store_sqlite_kind;
-    store->lock_fd = -1;
+    store->lock_fd = store->warming.fd = -1;
     store->read_us = options->read_us ? options->read_us : READ_CPU_US;
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->swarms.lock, NULL);
@@ -419,6 +422,8 @@ static enum err open_store(const struct store_options *options, struct store **r
         err = open_keeper(store, path, why);
     if (err == ERR_OK)
         err = open_log(store, path, why);
+    if (err == ERR_OK)
+        store_sqlite_warm_start(store, path);
     free(path);
     if (err != ERR_OK)
         close_store(&store->base);

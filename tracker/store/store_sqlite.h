@@ -13,6 +13,7 @@
 #include "store_pattern.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum statement {
     SQL_BEGIN_WRITE,
@@ -163,6 +164,18 @@ struct wal_log {
     bool stopping;
 };
 
+/* Reading the database ahead; see store_sqlite_warm.c. */
+struct warming {
+    /*
+     * Of the database, closed after all connections: SQLite's locks on a file are the process's, and would go when it
+     * closes any descriptor of it.
+     */
+    int fd;
+    pthread_t thread;
+    bool started;
+    atomic_bool stopping;
+};
+
 struct sqlite_store {
     struct store base;
     uint64_t expire_ms;
@@ -172,6 +185,7 @@ struct sqlite_store {
     int lock_fd;
     struct connection writer, keeper; /* the clock's: any thread, but the clock asks one at a time */
     struct wal_log log;
+    struct warming warming;
     struct lamport *clock; /* NULL: none to keep */
     uint64_t first_clock;  /* what the last start left */
     uint8_t id[HASH_SIZE]; /* of this tracker */
@@ -268,6 +282,12 @@ enum err store_sqlite_log_start(struct sqlite_store *store);
 void store_sqlite_log_stop(struct sqlite_store *store);
 /* A batch found no room: where the database has some, the log may begin anew within what it has.  The writer's thread. */
 void store_sqlite_log_full(struct sqlite_store *store);
+
+/* ---- reading ahead (store_sqlite_warm.c) ---- */
+
+/* Begins to read the whole database, or as much as there is room for in memory; what keeps it from that does no harm. */
+void store_sqlite_warm_start(struct sqlite_store *store, const char *path);
+void store_sqlite_warm_stop(struct sqlite_store *store);
 
 /* ---- what reads share (store_sqlite_read.c) ---- */
 
