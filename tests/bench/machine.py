@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 
 import report
 
@@ -31,10 +32,36 @@ def memory_bytes():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def idle_s():
-    """Seconds of all processors together that were spent on nothing, or on waiting for a disk."""
+def _spent_s():
+    """Seconds of all processors together since the start, by what they were spent on: the columns of /proc/stat."""
     with open("/proc/stat", encoding="ascii") as file:
-        return sum(map(int, file.readline().split()[4:6])) / os.sysconf("SC_CLK_TCK")
+        return [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in file.readline().split()[1:]]
+
+
+def idle_s():
+    """Spent on nothing, or on waiting for a disk."""
+    return sum(_spent_s()[3:5])
+
+
+def stolen_s():
+    """A virtual machine's processors would have worked, but its host had none for them."""
+    return _spent_s()[7]
+
+
+class Shares:
+    """Of all processors' time since this was made."""
+
+    def __init__(self):
+        self.began, self.idle_s, self.stolen_s = time.monotonic(), idle_s(), stolen_s()
+
+    def of(self, seconds):
+        return seconds / ((time.monotonic() - self.began) * os.cpu_count())
+
+    def idle(self):
+        return self.of(idle_s() - self.idle_s)
+
+    def stolen(self):
+        return self.of(stolen_s() - self.stolen_s)
 
 
 def congestion():

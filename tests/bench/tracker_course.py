@@ -7,17 +7,18 @@ What is sent lies in memory, the database on a disk: what a tracker acknowledges
 import os
 import pathlib
 import shutil
-import time
 
 import catalogue
 import load
 import machine
+import report
 from fill import fill
 from process import Failed
 from tracker_kinds import Enxame
 
 MEMORY_KINDS = ("tmpfs", "ramfs")
 CONNECTIONS = 64
+READ_MAX = 1 << 20
 OTHERS_MAX = 0.15  # of the machine; interrupts and the kernel's own threads are among them
 EACH = 10  # files of a peer in the small database, and holders of a file in all
 # Nothing lapses meanwhile.
@@ -102,15 +103,16 @@ class Course:
 
     def load(self, server, name, **more):
         """Loads the server; the figures, and what that cost it."""
-        before, idle, began = server.cpu_s(), machine.idle_s(), time.monotonic()
+        before, read, shares = server.cpu_s(), server.read_bytes(), machine.Shares()
         one = self.begin(server, name, **more)
         try:
             figures = one.figures(server.closes)
         finally:
             usage = one.process.stop()
-        cpu_s = server.cpu_s() - before
-        whole_s = (time.monotonic() - began) * os.cpu_count()
-        others = max(0.0, 1 - (machine.idle_s() - idle + cpu_s + usage.cpu_s) / whole_s)
+        cpu_s, read, stolen = server.cpu_s() - before, server.read_bytes() - read, shares.stolen()
+        others = max(0.0, 1 - shares.idle() - stolen - shares.of(cpu_s + usage.cpu_s))
         if others > OTHERS_MAX:
             self.say(f"  other programs took {others:.0%} of the machine meanwhile: the next figures say little")
-        return {**figures, "cpu_s": cpu_s, "others": others, **server.memory()}
+        if read > READ_MAX:
+            self.say(f"  {report.size_text(read)} came from the disk meanwhile: the database was not all in memory")
+        return {**figures, "cpu_s": cpu_s, "others": others, "stolen": stolen, "read_bytes": read, **server.memory()}

@@ -55,6 +55,10 @@ class Server:
         whole = [memory(process.pid) for process in self.processes]
         return {name: sum(one[name] for one in whole) for name in whole[0]}
 
+    def read_bytes(self):
+        """What its own processes had to wait for a disk for, as far as that is known."""
+        return 0
+
     def cpu_s(self):
         return sum(map(cpu_s_so_far, [*(process.pid for process in self.processes), *self.others]))
 
@@ -74,6 +78,10 @@ class Enxame(Server):
         except Failed:
             stop_all(self.processes)
             raise
+
+    def read_bytes(self):
+        texts = [pathlib.Path(f"/proc/{process.pid}/io").read_text(encoding="utf-8") for process in self.processes]
+        return sum(int(re.search(r"^read_bytes: (\d+)$", text, re.MULTILINE)[1]) for text in texts)
 
     def metric(self, name):
         text = web.ask(HOST, self.port, "/metrics").decode()

@@ -6,6 +6,7 @@ import socket
 import time
 
 import catalogue
+import machine
 from fill import answer, fill
 from process import Failed, wait_until
 from tracker_writes import NEW_FILES, NEW_PEERS, heartbeat_lines
@@ -96,7 +97,7 @@ class Expiry:
         left = course.options.peers  # files, as many as peers
         with course.enxame(database.parent, database, ["--heartbeat", "2", "--expire", EXPIRE_S]) as server:
             course.load(server, "heartbeat", seconds=EXPIRE_S - 2)
-            before = server.cpu_s()
+            before, shares = server.cpu_s(), machine.Shares()
             one = course.begin(server, "heartbeat", seconds=SWEEP_S)
             try:
                 wait_until(lambda: server.metric("enxame_peers_expired_total"), SWEEP_S, "the end of the large peer")
@@ -107,7 +108,8 @@ class Expiry:
                 figures = one.figures()
             finally:
                 one.process.stop()
-            figures.update(cpu_s=server.cpu_s() - before, sweep_s=swept - lapsed, **server.memory())
+            cpu_s, stolen = server.cpu_s() - before, shares.stolen()
+            figures.update(cpu_s=cpu_s, stolen=stolen, sweep_s=swept - lapsed, **server.memory())
         return {"expiry": figures}
 
     @staticmethod

@@ -40,6 +40,7 @@ COLUMNS = [
     ("p99 ms", "p99_ms", "{:.2f}"),
     ("p99.9 ms", "p999_ms", "{:.2f}"),
     ("CPU s", "cpu_s", "{:.1f}"),
+    ("stolen", "stolen", "{:.1%}"),
     ("RSS", "rss_bytes", report.size_text),
 ]
 COMPARED = ("heartbeat", "again", "known", "new", "idle")

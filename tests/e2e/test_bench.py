@@ -194,7 +194,8 @@ def test_tracker_is_measured_by_requests_that_were_all_answered(tmp_path, disk):
         (run,) = one["runs"]
         assert run["requests"] > 0 and run["rate"] > 0 and run["rss_bytes"] > 0
         assert 0 < run["p50_ms"] <= run["p99_ms"] <= run["p999_ms"] <= run["max_ms"]
-    assert "with 50 idle connections" in shown.lower() and "400 files and 4000 holdings" in shown
+        assert 0 <= run["stolen"] < 1
+    assert "stolen" in shown and "with 50 idle connections" in shown.lower() and "400 files and 4000 holdings" in shown
 
 
 @pytest.mark.long
