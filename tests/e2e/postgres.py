@@ -258,12 +258,29 @@ class Cluster:
     def uri(self, database=ADMIN, user=USER, password=None, by_tcp=None, **parameters):
         return uri([self], database, user, password, self.tcp if by_tcp is None else by_tcp, **parameters)
 
+    def _psql(self, database):
+        return [
+            "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1",
+            f"--dbname={self.uri(database, ADMIN, by_tcp=False)}",
+        ]  # fmt: skip
+
     def sql(self, text, database=ADMIN):
         """What the statements print, as the administrator: a line for each row, `|` between columns."""
-        return self._run(
-            "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1",
-            f"--dbname={self.uri(database, ADMIN, by_tcp=False)}", f"--command={text}", owned=False,
-        ).strip()  # fmt: skip
+        return self._run(*self._psql(database), f"--command={text}", owned=False).strip()
+
+    @contextlib.contextmanager
+    def hold(self, text, database=ADMIN):
+        """A transaction that keeps the locks of this statement as long as the block lasts."""
+        program, *words = self._psql(database)
+        with subprocess.Popen(
+            [self.home.bin / program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
+            env=_environment(),
+        ) as psql:  # fmt: skip
+            psql.stdin.write(f"BEGIN;\n{text};\n\\echo held\n")
+            psql.stdin.flush()
+            if "held\n" not in iter(psql.stdout.readline, ""):
+                raise Failed(f"these locks could not be taken: {text}")
+            yield
 
     def add_user(self):
         self.sql(f"CREATE ROLE {USER} LOGIN")

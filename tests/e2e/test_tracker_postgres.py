@@ -175,6 +175,20 @@ def test_a_promoted_standby_has_all_that_was_acknowledged(start_tracker, durable
     load.check()
 
 
+def test_a_server_that_takes_no_more_writes_is_left_for_one_that_does(start_tracker, durable):
+    """Its sessions stay open meanwhile, as where somebody makes it a standby without a restart."""
+    database = durable.database()
+    standby = durable.standby()
+    tracker = start_tracker("--expire", "600", db=postgres.uri([durable, standby], database))
+    load = Loaded(tracker)
+    durable.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    durable.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: has_lost_its_database(tracker))
+    standby.promote()
+    load.wait_for_more()
+    load.check()
+
+
 @pytest.mark.sanitized
 def test_no_request_waits_for_ever_for_a_server_that_hangs(start_tracker, durable):
     tracker = start_tracker("--expire", "600", db=durable.uri(durable.database()))
@@ -199,21 +213,23 @@ def test_a_write_is_acknowledged_only_where_the_server_waited_for_its_standby(st
     """Also where the server's own settings say that nobody need wait."""
     cluster = clusters.cluster(durable=True, settings={"synchronous_commit": "off"})
     tracker = start_tracker("--expire", "600", db=cluster.uri(cluster.database()))
-    peer = tracker.client()
-    peer.register(7001, [record("old")], "127.0.0.1")
-    cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    cluster.sql("SELECT pg_reload_conf()")
+    staying, leaving = tracker.client(), tracker.client()
     waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    wait_until(lambda: cluster.sql(f"SELECT count(*) {waiting}") != "0")  # the tracker's own pulse
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(peer.try_change, [record("new")])
-        while not asked.done():
-            cluster.sql(f"SELECT pg_cancel_backend(pid) {waiting}")
-        expect_problem(asked.result(), 503)
-    cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
-    cluster.sql("SELECT pg_reload_conf()")
-    wait_until(lambda: peer.try_change([record("new")]).status_code == 200)
-    assert {row["name"] for row in peer.files()} == {"old", "new"}
+    for peer in (staying, leaving):
+        peer.register(7001, [record("old")], "127.0.0.1")
+    for write in (lambda: staying.try_change([record("new")]), staying.try_heartbeat, leaving.try_unregister):
+        cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        cluster.sql("SELECT pg_reload_conf()")
+        wait_until(lambda: cluster.sql(f"SELECT count(*) {waiting}") != "0")  # the tracker's own pulse
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(write)
+            while not asked.done():
+                cluster.sql(f"SELECT pg_cancel_backend(pid) {waiting}")
+            expect_problem(asked.result(), 503)
+        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.sql("SELECT pg_reload_conf()")
+        wait_until(lambda: staying.try_change([record("new")]).status_code == 200)
+    assert {row["name"] for row in staying.files()} == {"old", "new"}
 
 
 def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracker, durable):
@@ -408,6 +424,51 @@ def test_a_write_that_the_server_ends_as_a_deadlock_is_repeated(start_tracker, c
         other.result()
     assert re.search("deadlock detected|due to lock timeout", cluster.log()[before:])  # which is first on a slow machine
     assert {row["name"] for row in peer.files()} == {"old", "new"}
+
+
+def lock_of(*peers):
+    ids = ", ".join(f"'\\x{peer.identity.id}'" for peer in peers)
+    return f"SELECT 1 FROM enxame.peers WHERE id IN ({ids}) FOR UPDATE"
+
+
+@pytest.mark.parametrize("kind", ["registrations", "changes"])
+def test_a_batch_locks_its_peers_in_the_order_of_their_ids(start_tracker, cluster, database, kind):
+    """Whatever the order in which they lie in the table: else two trackers would wait for each other."""
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    first, last = sorted((tracker.client(), tracker.client()), key=lambda peer: peer.identity.id)
+    before = tracker.client()
+    for peer in (last, first, before):
+        peer.register(7001, [record("old")])
+
+    def write(peer):
+        new = [record("new")]
+        return peer.try_register(7001, new) if kind == "registrations" else peer.try_change(new)
+
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        with cluster.hold(lock_of(first), database):
+            # Both come while another one is waited for, so that they are one batch.
+            with cluster.hold(lock_of(before), database):
+                asked = [pool.submit(write, before)]
+                wait_until(lambda: cluster.sql(blocked) == "1")
+                asked += [pool.submit(write, peer) for peer in (last, first)]
+                wait_until(lambda: metric(tracker, "enxame_write_queue_depth") >= 2)
+            asked[0].result()
+            wait_until(lambda: cluster.sql(blocked) == "1")
+            assert cluster.sql(lock_of(last) + " SKIP LOCKED", database) == "1"
+        for one in asked:
+            expect(one.result(), 200)
+
+
+def test_a_row_that_somebody_holds_keeps_no_other_peer_from_lapsing(start_tracker, cluster, database):
+    tracker = start_tracker("--heartbeat", "1", "--expire", "2", db=cluster.uri(database))
+    held, other = tracker.client(), tracker.client()
+    there = "SELECT encode(id, 'hex') FROM enxame.peers WHERE id IS NOT NULL"
+    for peer in (held, other):
+        peer.register(7001, [record("old")])
+    with cluster.hold(lock_of(held), database):
+        wait_until(lambda: cluster.sql(there, database) == held.identity.id)
+    wait_until(lambda: not cluster.sql(there, database))
 
 
 def test_a_silent_peer_lapses_once_for_both_trackers(pair):
