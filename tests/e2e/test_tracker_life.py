@@ -18,7 +18,7 @@ import pytest
 import requests
 from client import Content, expect
 from ledger import Ledger
-from programs import wait_until
+from programs import need_strace, wait_until
 
 
 def run_tracker(*arguments, cwd, wrapper=()):
@@ -103,6 +103,17 @@ def test_threads_that_are_woken_let_others_finish_first(start_tracker):
     assert main == os.SCHED_BATCH
     # A sanitizer has a thread of its own, which is older than main().
     assert sum(policy != os.SCHED_BATCH for policy in others) <= 1 < len(others)
+
+
+def test_the_writer_lets_others_go_first_after_each_batch(start_tracker, tmp_path):
+    need_strace(tmp_path)
+    trace = tmp_path / "trace"
+    tracker = start_tracker(wrapper=["strace", "-D", "-f", "-e", "trace=sched_yield", "-o", trace])
+    api = tracker.client()
+    api.register(7001)
+    for _ in range(9):
+        api.heartbeat()
+    wait_until(lambda: trace.read_text().count("sched_yield()") >= 10)
 
 
 @pytest.mark.skipif(not shutil.which("chrt"), reason="needs chrt")
