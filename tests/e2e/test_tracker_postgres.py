@@ -558,6 +558,18 @@ def test_a_lookup_costs_few_rows_once_the_server_knows_its_tables(start_tracker,
     assert read < 50_000, f"{read} rows were read"
 
 
+def test_heartbeats_find_their_rows_straight_by_the_index(start_tracker, cluster, database):
+    """A bitmap of a few rows costs more than the rows; what comes by one is not counted for the index."""
+    tracker = start_tracker("--expire", "600", db=cluster.uri(database))
+    api = tracker.client()
+    api.register(7001, [record("first")])
+    for _ in range(20):
+        api.heartbeat()
+    tracker.stop()
+    fetched = "SELECT idx_tup_fetch FROM pg_stat_user_indexes WHERE indexrelname = 'peers_id_key'"
+    assert int(cluster.sql(fetched, database)) >= 20
+
+
 # ---- databases that it must not or cannot use ----
 
 
