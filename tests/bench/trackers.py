@@ -53,7 +53,8 @@ def stations(options):
     if "opentracker" in options.programs and any(row in COMPARED for row in rows):
         found.append(("opentracker", Announces()))
     chosen = [store for store in STORES if ("postgresql" if store.name else "enxame") in options.programs]
-    found += [("enxame", Writes(row, store)) for store in chosen for row in rows if row in Writes.LINES]
+    # What is compared comes one right after another: the machine's own speed changes.
+    found += [("enxame", Writes(row, store)) for row in rows if row in Writes.LINES for store in chosen]
     if "enxame" not in options.programs:
         return found
     if "idle" in rows:
@@ -71,10 +72,10 @@ def show(options, medians, bench):
     if theirs:
         columns.insert(1, ("of opentracker's", "ratio", "{:.2f} x"))
     lines = []
-    for row, median in medians.items():
-        if row in TITLES:
+    for row, title in TITLES.items():
+        if median := medians.get(row):
             ratio = {"ratio": median["rate"] / theirs} if theirs and row.partition("-")[0] in COMPARED else {}
-            lines.append([TITLES[row], *report.cells(columns, {**median, **ratio})])
+            lines.append([title, *report.cells(columns, {**median, **ratio})])
     bench.table(["", *(title for title, _, _ in columns)], lines)
     stores = list(compare_stores(medians))
     if stores:
@@ -118,10 +119,10 @@ def prepared(course, chosen):
 
 
 def rounds(options, course, chosen):
-    """All stations in turns; {row: its runs}."""
+    """All stations in turns, each second time from the last to the first, so that no place is better; {row: its runs}."""
     found = {}
     for number in range(options.runs):
-        for program, station in chosen:
+        for program, station in chosen if number % 2 == 0 else reversed(chosen):
             rows = course.memory.attempt(program, lambda station=station: station(course)) or {}
             for row, figures in rows.items():
                 found.setdefault(row, []).append(figures)
