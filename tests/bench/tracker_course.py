@@ -11,14 +11,12 @@ import shutil
 import catalogue
 import load
 import machine
-import report
 from fill import fill
 from process import Failed
 from tracker_kinds import Enxame
 
 MEMORY_KINDS = ("tmpfs", "ramfs")
 CONNECTIONS = 64
-READ_MAX = 1 << 20
 OTHERS_MAX = 0.15  # of the machine; interrupts and the kernel's own threads are among them
 EACH = 10  # files of a peer in the small database, and holders of a file in all
 # Nothing lapses meanwhile.
@@ -113,6 +111,4 @@ class Course:
         others = max(0.0, 1 - shares.idle() - stolen - shares.of(cpu_s + usage.cpu_s))
         if others > OTHERS_MAX:
             self.say(f"  other programs took {others:.0%} of the machine meanwhile: the next figures say little")
-        if read > READ_MAX:
-            self.say(f"  {report.size_text(read)} came from the disk meanwhile: the database was not all in memory")
         return {**figures, "cpu_s": cpu_s, "others": others, "stolen": stolen, "read_bytes": read, **server.memory()}

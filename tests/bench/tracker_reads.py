@@ -10,6 +10,7 @@ import urllib.parse
 
 import catalogue
 import load
+import report
 import web
 from fill import fill
 from process import Failed
@@ -19,6 +20,7 @@ from tracker_kinds import HOST
 ITEMS = 1000  # in one registration
 LOOKUP_RATE = 5000
 REACHED = 0.98  # of that rate
+READ_MAX = 1 << 20  # from the disk
 LINES = 50_000
 SEARCH_CONNECTIONS = 4
 SEARCH_RATE = 100
@@ -165,11 +167,14 @@ class Reads:
             course.write(name, search_lines([kind] if kind in SEARCHES else list(SEARCHES), course.names, self.files))
 
     @staticmethod
-    def paced(course, server, name, rate, **more):
-        """So many requests a second; where there are fewer, that is told, and is in the figures."""
+    def load(course, server, name, rate=0, **more):
+        """Where there are fewer requests a second than `rate`, or answers had to wait for the disk, that is told."""
         figures = course.load(server, name, rate=rate, **more)
         if figures["rate"] < REACHED * rate:
             course.say(f"  the tracker answered {figures['rate']:.0f} a second only, of {rate}")
+        if figures["read_bytes"] > READ_MAX:
+            size = report.size_text(figures["read_bytes"])
+            course.say(f"  {name}: {size} came from the disk meanwhile, as the database was not all in memory")
         return figures
 
     def __call__(self, course):
@@ -178,11 +183,11 @@ class Reads:
             if "lookup" in self.rows:
                 check_lookup(course, server, self.files)
                 course.load(server, "lookup", seconds=1)  # into the caches
-                found["lookup"] = self.paced(course, server, "lookup", LOOKUP_RATE)
+                found["lookup"] = self.load(course, server, "lookup", LOOKUP_RATE)
             if "search" in self.rows:
                 check_search(course, server, self.files)
-                found["search"] = course.load(server, "search", connections=SEARCH_CONNECTIONS)
+                found["search"] = self.load(course, server, "search", connections=SEARCH_CONNECTIONS)
                 for name in self.searches[1:]:
-                    found[name] = self.paced(course, server, name, SEARCH_RATE, connections=SEARCH_CONNECTIONS)
+                    found[name] = self.load(course, server, name, SEARCH_RATE, connections=SEARCH_CONNECTIONS)
             found["memory"] = {**server.memory(), "database_bytes": self.database.stat().st_size}
         return found
