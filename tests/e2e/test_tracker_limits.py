@@ -174,6 +174,8 @@ def refuses(tracker):
         connect(tracker).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was closed in that moment
+        pass
     return False
 
 
