@@ -33,6 +33,7 @@ static void flow_wait(struct http_flow *flow)
 void http_flow_go_on(struct http_flow *flow)
 {
     struct http_server *server = flow->server;
+    struct http_worker *worker = flow->link->worker;
     struct MHD_Connection *connection = flow->connection;
     bool waits;
 
@@ -51,7 +52,7 @@ void http_flow_go_on(struct http_flow *flow)
     }
     pthread_mutex_unlock(&server->lock);
     if (waits)
-        MHD_resume_connection(connection);
+        http_worker_resume(worker, connection);
 }
 
 /* How much of `wanted` may be read now; 0: the connection was suspended.  SIZE_MAX: it is broken off. */

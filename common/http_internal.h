@@ -1,4 +1,4 @@
-/* What http_server.c and its neighbours (http_life, _listen, _limits, _link, _reply, _flow) share; for nobody else. */
+/* What http_server.c and its neighbours (http_life, _worker, _listen, _limits, _link, _reply, _flow) share; for nobody else. */
 #ifndef ENXAME_HTTP_INTERNAL_H
 #define ENXAME_HTTP_INTERNAL_H
 
@@ -16,6 +16,7 @@
 
 /* One TCP connection: from accept to close in the server's list, and as long as anybody holds it. */
 struct http_link {
+    struct http_worker *worker;        /* while the connection is open */
     struct http_link *previous, *next; /* the list and the deadline are guarded by the server's lock */
     uint64_t deadline_ms;              /* 0: none, as while a handler works */
     atomic_uint holders;
@@ -40,10 +41,21 @@ struct http_flow {
     uint64_t left_ms; /* of the deadline, which stands still meanwhile */
 };
 
+/* A thread of the server, with connections of its own. */
+struct http_worker {
+    struct http_server *server;
+    pthread_t thread;
+    struct MHD_Daemon *daemon; /* NULL: it was not started */
+    int listen_fd;             /* the server's socket once more */
+    int wake_fd;               /* readable: somebody woke it */
+    atomic_bool woken, over;
+    atomic_uint resumers; /* threads that are just resuming a connection */
+};
+
 struct http_server {
     struct http_server_options options;
-    struct MHD_Daemon *daemon;
-    int listen_fd; /* libmicrohttpd's until it was quiesced, then ours */
+    struct http_worker *workers; /* options.threads of them */
+    int listen_fd;
     struct address address;
     char machine[256];
     size_t max_connections; /* that there are descriptors for */
@@ -125,6 +137,18 @@ struct MHD_Response *http_flow_response(struct http_request *request, const stru
 
 /* Puts the limits of limits.h where the options name none, and finds out how many connections the system affords. */
 void http_limits_choose(struct http_server *server);
+
+/*
+ * Accepts connections and serves them, on a thread of its own, at most `connections` at a time.  False: out of memory, threads
+ * or descriptors.
+ */
+bool http_worker_start(struct http_worker *worker, struct http_server *server, unsigned connections);
+/* A connection of its goes on; any thread. */
+void http_worker_resume(struct http_worker *worker, struct MHD_Connection *connection);
+/* Accepts no more. */
+void http_worker_quiesce(struct http_worker *worker);
+/* No connection may be suspended.  Harmless for one that was not started. */
+void http_worker_stop(struct http_worker *worker);
 
 /* Listens on `address`, which gets the port that was taken; :: takes IPv4, too, and becomes 0.0.0.0 without IPv6. */
 enum err http_listen(struct address *address, int *ret_fd, struct why *why);

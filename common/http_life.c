@@ -3,41 +3,21 @@
 #include "limits.h"
 #include "timing.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
-/*
- * Decodes a path or an argument in place.  A NUL would end it early, so that "/v1/peers%00x" were "/v1/peers": it becomes a
- * byte that is in no UTF-8, and so in no path of ours and no valid argument.
- */
-static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
+static enum err start_workers(struct http_server *server, struct why *why)
 {
-    (void)context;
-    (void)connection;
-    for (char *at = text; (at = strstr(at, "%00")) != NULL; at += 3)
-        at[1] = at[2] = 'f';
-    return MHD_http_unescape(text);
-}
+    bool started = true;
 
-static enum err start_daemon(struct http_server *server, struct why *why)
-{
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_PEDANTIC_CHECKS;
-    uint64_t idle_s = (server->options.idle_ms + 999) / 1000;
-    /* Each thread has its share of this limit, at which it accepts nothing; `guests` refuses long before. */
-    size_t connections = (server->max_connections + HTTP_SPARE_CONNECTIONS) * server->options.threads;
-    struct MHD_OptionItem pool[] = {{MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)server->options.threads, NULL},
-                                    {MHD_OPTION_END, 0, NULL}};
-
-    if (server->options.threads < 2)
-        pool[0].option = MHD_OPTION_END; /* one thread is what it does without a pool */
-    server->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, http_server_on_request, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s, MHD_OPTION_NOTIFY_CONNECTION,
-        http_server_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, http_server_on_completed, server,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
-    if (server->daemon == NULL)
-        return why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
-    return ERR_OK;
+    server->workers = calloc(server->options.threads, sizeof *server->workers);
+    if (server->workers == NULL)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    /* Beyond this limit nothing would be accepted; `guests` refuses before. */
+    for (unsigned i = 0; i < server->options.threads && started; i++)
+        started = http_worker_start(&server->workers[i], server,
+                                    (unsigned)(server->max_connections + HTTP_SPARE_CONNECTIONS));
+    return started ? ERR_OK : why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
 }
 
 enum err http_server_start(const struct http_server_options *options, struct http_server **ret, struct why *why)
@@ -59,13 +39,11 @@ enum err http_server_start(const struct http_server_options *options, struct htt
     err = server->guests != NULL ? http_listen(&server->address, &server->listen_fd, why)
                                  : why_set(why, ERR_NOMEM, "out of memory");
     if (err == ERR_OK)
-        err = start_daemon(server, why);
+        err = start_workers(server, why);
     if (err == ERR_OK && pthread_create(&server->watchdog, NULL, http_server_watch, server) != 0)
         err = why_set(why, ERR_NOMEM, "the HTTP server could not start its threads");
     server->watchdog_runs = err == ERR_OK;
     if (err != ERR_OK) {
-        if (server->daemon == NULL && server->listen_fd >= 0)
-            (void)close(server->listen_fd);
         http_server_stop(server);
         return err;
     }
@@ -92,12 +70,11 @@ void http_server_count(const struct http_server *server, struct http_server_coun
 void http_server_drain(struct http_server *server)
 {
     uint64_t end = timing_now_ms() + DRAIN_MS;
-    int fd = MHD_quiesce_daemon(server->daemon);
 
+    for (unsigned i = 0; i < server->options.threads; i++)
+        http_worker_quiesce(&server->workers[i]);
     atomic_store(&server->draining, true);
-
-    if (fd != MHD_INVALID_SOCKET)
-        (void)close(fd);
+    (void)shutdown(server->listen_fd, SHUT_RDWR); /* for all that share it: who connects now is refused */
     pthread_mutex_lock(&server->lock);
     server->is_awaited = true;
     while (server->active > 0 && timing_now_ms() < end)
@@ -156,8 +133,11 @@ void http_server_stop(struct http_server *server)
     if (server->watchdog_runs)
         (void)pthread_join(server->watchdog, NULL);
     end_waits(server);
-    if (server->daemon != NULL)
-        MHD_stop_daemon(server->daemon);
+    for (unsigned i = 0; server->workers != NULL && i < server->options.threads; i++)
+        http_worker_stop(&server->workers[i]);
+    free(server->workers);
+    if (server->listen_fd >= 0)
+        (void)close(server->listen_fd);
     http_guests_free(server->guests);
     (void)pthread_mutex_destroy(&server->lock);
     (void)pthread_cond_destroy(&server->changed);

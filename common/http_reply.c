@@ -115,6 +115,7 @@ static void forget_deferred(struct http_request *request)
 void http_retry(struct http_request *request)
 {
     struct http_server *server = request->server;
+    struct http_worker *worker = request->link->worker;
     struct MHD_Connection *connection = request->connection;
 
     pthread_mutex_lock(&server->lock);
@@ -123,7 +124,7 @@ void http_retry(struct http_request *request)
     request->dispatched = false;
     server->open_deferred--;
     pthread_mutex_unlock(&server->lock);
-    MHD_resume_connection(connection);
+    http_worker_resume(worker, connection);
 }
 
 void http_request_set_note(struct http_request *request, void *note)
@@ -161,7 +162,7 @@ static void finish(struct http_request *request, int status, struct MHD_Response
         forget_deferred(request);
     pthread_mutex_unlock(&server->lock);
     if (is_deferred)
-        MHD_resume_connection(request->connection);
+        http_worker_resume(request->link->worker, request->connection);
 }
 
 void http_reply_header(struct http_request *request, const char *name, const char *value)

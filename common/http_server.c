@@ -59,7 +59,8 @@ void *http_server_watch(void *context)
 void http_server_on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
                                enum MHD_ConnectionNotificationCode code)
 {
-    struct http_server *server = context;
+    struct http_worker *worker = context;
+    struct http_server *server = worker->server;
     struct http_link *link;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -70,6 +71,7 @@ void http_server_on_connection(void *context, struct MHD_Connection *connection,
         *socket_context = link;
         if (link == NULL)
             return; /* begin() closes a connection that has none */
+        link->worker = worker;
         http_link_take_in(link, server, connection);
         (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         link->deadline_ms = timing_now_ms() + server->options.request_deadline_ms;

@@ -185,6 +185,17 @@ static void reply_after_all(void *context, struct http_request *request)
     http_reply_json(request, 200, strdup("{\"after\":\"all\"}"));
 }
 
+/* Keeps its thread busy until somebody opens the gate. */
+static atomic_bool gate_open;
+
+static void reply_busy(void *context, struct http_request *request)
+{
+    atomic_fetch_add(&held, 1);
+    while (!atomic_load(&gate_open))
+        (void)usleep(1000);
+    reply_hello(context, request);
+}
+
 static const struct http_route routes[] = {
     {"GET", "/hello", 0, reply_hello},         {"POST", "/echo", BODY_MAX, reply_echo},
     {"POST", "/large", MIB, reply_echo},       {"GET", "/ask/{}/end", 0, reply_ask},
@@ -193,7 +204,7 @@ static const struct http_route routes[] = {
     {"POST", "/nobody", 0, reply_gone},        {"GET", "/silent", 0, reply_nothing},
     {"GET", "/file/{}", 0, reply_file},        {"GET", "/stream/{}", 0, reply_stream},
     {"GET", "/later", 0, reply_later},         {"GET", "/never", 0, reply_never},
-    {"GET", "/after-all", 0, reply_after_all},
+    {"GET", "/after-all", 0, reply_after_all}, {"GET", "/busy", 0, reply_busy},
 };
 
 static void observe(void *context, const struct http_served *served)
