@@ -191,6 +191,33 @@ static void a_full_disk_refuses_writes_and_answers_reads(void **state)
     assert_consistent();
 }
 
+/* ---- peers that were heard of moments ago ---- */
+
+static void a_heartbeat_of_one_who_has_lapsed_is_refused_though_others_went_before(void **state)
+{
+    (void)state;
+    put(1, 0, 1);
+    assert_int_equal(beat(1).err, ERR_OK);
+    assert_int_equal(beat(1).err, ERR_OK);
+    execute("UPDATE seen SET ms = ms - 1000000000");
+    assert_int_equal(beat(1).err, ERR_NOT_FOUND);
+}
+
+static void a_heartbeat_is_not_taken_for_another_peers_who_got_the_key(void **state)
+{
+    (void)state;
+    put(1, 0, 1);
+    assert_int_equal(beat(1).err, ERR_OK);
+    int64_t key = number("SELECT key FROM peers");
+    assert_int_equal(leave(1).err, ERR_OK);
+    sweep_all(NULL);
+    store_sqlite_of(store)->new_keys.next = key;
+    put(2, 0, 1);
+    assert_int_equal(number("SELECT key FROM peers"), key);
+    assert_int_equal(beat(1).err, ERR_NOT_FOUND);
+    assert_int_equal(beat(2).err, ERR_OK);
+}
+
 static void a_clock_that_found_no_room_is_stored_when_there_is_some(void **state)
 {
     (void)state;
@@ -402,6 +429,8 @@ int main(void)
         TEST(a_peer_with_many_files_is_replaced_and_removed_by_small_writes),
         TEST(too_many_files_are_refused_whole),
         TEST(a_full_disk_refuses_writes_and_answers_reads),
+        TEST(a_heartbeat_of_one_who_has_lapsed_is_refused_though_others_went_before),
+        TEST(a_heartbeat_is_not_taken_for_another_peers_who_got_the_key),
         TEST(a_clock_that_found_no_room_is_stored_when_there_is_some),
         TEST(lapsed_peers_are_hidden_before_the_sweep),
         TEST(a_database_of_the_oldest_schema_is_brought_up_to_date),

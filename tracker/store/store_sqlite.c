@@ -381,7 +381,8 @@ static void close_store(struct store *base)
     pthread_mutex_destroy(&store->swarms.lock);
     pthread_mutex_destroy(&store->grams.lock);
     free(store->grams.sample);
-    recent_names_free(store->recent);
+    recent_names_free(store->recent_names);
+    recent_peers_free(store->recent_peers);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -390,13 +391,16 @@ static enum err open_store(const struct store_options *options, struct store **r
 {
     char *path = NULL;
     struct sqlite_store *store = calloc(1, sizeof *store);
-    struct recent_names *recent = recent_names_new();
-    if (!store || !recent) {
+    struct recent_names *recent_names = recent_names_new();
+    struct recent_peers *recent_peers = recent_peers_new();
+    if (!store || !recent_names || !recent_peers) {
         free(store);
-        recent_names_free(recent);
+        recent_names_free(recent_names);
+        recent_peers_free(recent_peers);
         return why_set(why, ERR_NOMEM, "out of memory");
     }
-    store->recent = recent;
+    store->recent_names = recent_names;
+    store->recent_peers = recent_peers;
     store->expire_ms = options->expire_ms;
     store->base.kind = &store_sqlite_kind;
     store->lock_fd = store->warming.fd = -1;

@@ -9,6 +9,7 @@
 
 #include "database.h"
 #include "recent_names.h"
+#include "recent_peers.h"
 #include "store_kind.h"
 #include "store_pattern.h"
 
@@ -38,6 +39,7 @@ enum statement {
     SQL_SEEN_FIND,
     SQL_SEEN_INSERT,
     SQL_SEEN_UPDATE,
+    SQL_SEEN_RENEW,
     SQL_SEEN_DELETE,
     SQL_SEEN_AFTER,
     SQL_CONTENT_FIND,
@@ -191,7 +193,9 @@ struct sqlite_store {
     uint8_t id[HASH_SIZE]; /* of this tracker */
     char *final;           /* the name that it gets when it is filled; import_end() frees it */
     struct batch batch;
-    struct recent_names *recent; /* the writer's thread alone; forgets all where a name goes or a batch is lost */
+    struct recent_names
+        *recent_names; /* the writer's thread alone, as the next: forget all where a name, or a peer,  */
+    struct recent_peers *recent_peers; /* goes, or a batch is lost */
     struct scan scan;
     struct new_keys new_keys;
 

@@ -86,7 +86,7 @@ static enum err insert_name(struct sqlite_store *store, const struct file_record
 
 enum err store_sqlite_name(struct sqlite_store *store, const struct file_record *file, bool insert, int64_t *ret_key)
 {
-    *ret_key = recent_names_find(store->recent, file);
+    *ret_key = recent_names_find(store->recent_names, file);
     if (*ret_key)
         return ERR_OK;
     struct query query = store_sqlite_query(&store->writer, SQL_FILE_FIND);
@@ -97,7 +97,7 @@ enum err store_sqlite_name(struct sqlite_store *store, const struct file_record 
     if (err == ERR_OK && !*ret_key && insert)
         err = insert_name(store, file, ret_key);
     if (err == ERR_OK && *ret_key)
-        recent_names_put(store->recent, file, *ret_key);
+        recent_names_put(store->recent_names, file, *ret_key);
     return err;
 }
 
@@ -127,7 +127,7 @@ enum err store_sqlite_add(struct sqlite_store *store, int64_t peer, int64_t name
 static enum err drop_name(struct sqlite_store *store, int64_t name)
 {
     int64_t content = 0;
-    recent_names_forget(store->recent);
+    recent_names_forget(store->recent_names);
     struct query query = store_sqlite_query(&store->writer, SQL_NAME_DELETE);
     query_number(&query, 1, name);
     enum err err = ERR_OK;

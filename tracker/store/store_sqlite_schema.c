@@ -103,6 +103,7 @@ static const char *const statements[SQL_STATEMENTS_END] = {
     [SQL_SEEN_FIND] = "SELECT p.key, s.ms, p.files FROM peers p JOIN seen s ON s.peer = p.key WHERE p.id = ?1",
     [SQL_SEEN_INSERT] = "INSERT INTO seen (peer, ms) VALUES (?1, ?2)",
     [SQL_SEEN_UPDATE] = "UPDATE seen SET ms = ?2 WHERE peer = ?1",
+    [SQL_SEEN_RENEW] = "UPDATE seen SET ms = ?2 WHERE peer = ?1 AND ms > ?3",
     [SQL_SEEN_DELETE] = "DELETE FROM seen WHERE peer = ?1",
     [SQL_SEEN_AFTER] = "SELECT peer, ms FROM seen WHERE peer > ?1 ORDER BY peer LIMIT ?2",
     [SQL_CONTENT_FIND] = "SELECT key FROM contents WHERE root = ?1 AND size = ?2",

@@ -16,6 +16,7 @@
 
 enum err store_sqlite_retire(struct sqlite_store *store, int64_t peer)
 {
+    recent_peers_forget(store->recent_peers); /* another peer may get its key */
     struct query query = store_sqlite_query(&store->writer, SQL_PEER_RETIRE);
     query_number(&query, 1, peer);
     if (query_next(&query))

@@ -28,10 +28,40 @@ static enum err find_alive(struct sqlite_store *store, struct store_write *write
     return err == ERR_OK && !alive ? ERR_NOT_FOUND : err;
 }
 
+/* Where it has not lapsed, and is still there. */
+static enum err renew_seen(struct sqlite_store *store, int64_t peer, bool *ret_renewed)
+{
+    struct query query = store_sqlite_query(&store->writer, SQL_SEEN_RENEW);
+    query_number(&query, 1, peer);
+    query_number(&query, 2, store->batch.now_ms);
+    query_number(&query, 3, store->batch.lapsed_ms);
+    query_next(&query);
+    enum err err = query_end(&query);
+    *ret_renewed = err == ERR_OK && sqlite3_changes(store->writer.db) > 0;
+    return err;
+}
+
 static enum err apply_heartbeat(struct sqlite_store *store, struct store_write *write, int64_t *ret_key)
 {
-    enum err err = find_alive(store, write, ret_key);
-    return err == ERR_OK ? put_seen(store, SQL_SEEN_UPDATE, *ret_key) : err;
+    struct recent_peer peer;
+    bool renewed = false;
+    enum err err = ERR_OK;
+    if (recent_peers_find(store->recent_peers, write->id, &peer))
+        err = renew_seen(store, peer.key, &renewed);
+    if (renewed) {
+        *ret_key = peer.key;
+        write->files_held = peer.files;
+        return ERR_OK;
+    }
+    if (err == ERR_OK)
+        err = find_alive(store, write, ret_key);
+    if (err == ERR_OK)
+        err = put_seen(store, SQL_SEEN_UPDATE, *ret_key);
+    if (err != ERR_OK)
+        return err;
+    peer = (struct recent_peer){*ret_key, write->files_held};
+    recent_peers_put(store->recent_peers, write->id, &peer);
+    return ERR_OK;
 }
 
 /* ---- registering ---- */
@@ -81,6 +111,7 @@ static bool is_same_instance(const struct peer_row *peer, const struct register_
 static enum err put_peer(struct sqlite_store *store, enum statement statement, int64_t key,
                          const struct register_request *request, const uint8_t digest[static HASH_SIZE])
 {
+    recent_peers_drop(store->recent_peers, request->id);
     struct query query = store_sqlite_query(&store->writer, statement);
     query_bytes(&query, 1, request->id, sizeof request->id);
     query_bytes(&query, 2, request->has_instance ? request->instance : NULL, sizeof request->instance);
@@ -285,6 +316,7 @@ static enum err apply_files(struct sqlite_store *store, struct store_write *writ
     if (err == ERR_OK && files > (int64_t)PEER_FILES_MAX)
         err = ERR_TOO_LARGE;
     write->files_held = (uint64_t)files;
+    recent_peers_drop(store->recent_peers, write->id);
     return err;
 }
 
@@ -357,7 +389,8 @@ static enum err apply_together(struct sqlite_store *store, struct store_write *c
         return ERR_OK;
     why_set(why, err, "%s", err == ERR_TOO_LARGE ? err_name(err) : sqlite3_errmsg(store->writer.db));
     store_sqlite_index_forget(store);
-    recent_names_forget(store->recent);
+    recent_names_forget(store->recent_names);
+    recent_peers_forget(store->recent_peers);
     store->scan = (struct scan){0};
     if (!sqlite3_get_autocommit(store->writer.db))
         (void)store_sqlite_run(&store->writer, SQL_ROLLBACK);
