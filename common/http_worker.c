@@ -7,11 +7,13 @@
 #include "limits.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+/* It may look earlier than it must. */
+#define WAIT_MAX_MS 3600000
 
 /*
  * Decodes a path or an argument in place.  A NUL would end it early, so that "/v1/peers%00x" were "/v1/peers": it becomes a
@@ -47,7 +49,7 @@ static int how_long_ms(struct MHD_Daemon *daemon)
 
     if (MHD_get_timeout(daemon, &left_ms) != MHD_YES)
         return -1;
-    return left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+    return left_ms < WAIT_MAX_MS ? (int)left_ms : WAIT_MAX_MS;
 }
 
 static void *run(void *context)
