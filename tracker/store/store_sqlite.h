@@ -193,9 +193,9 @@ struct sqlite_store {
     uint8_t id[HASH_SIZE]; /* of this tracker */
     char *final;           /* the name that it gets when it is filled; import_end() frees it */
     struct batch batch;
-    struct recent_names
-        *recent_names; /* the writer's thread alone, as the next: forget all where a name, or a peer,  */
-    struct recent_peers *recent_peers; /* goes, or a batch is lost */
+    /* The writer's thread alone.  They forget all where a batch is lost; the one where a name goes, the other where a peer. */
+    struct recent_names *recent_names;
+    struct recent_peers *recent_peers;
     struct scan scan;
     struct new_keys new_keys;
 
