@@ -85,6 +85,7 @@ struct pg_session {
     struct why why;
     /* Which process of the server serves it, so that what a lost session left there can be ended. */
     char process[64];
+    unsigned writer; /* which connection of the writer it goes with; guarded by the store's lock, as is the next */
     struct pg_session *next;
 };
 
@@ -216,6 +217,7 @@ struct pg_store {
     struct pg_session *to_mend;
     unsigned readers_usable; /* free or lent */
     bool writer_usable;
+    unsigned writer; /* how often it was connected */
     bool stopping;
     bool away;              /* the log says that the database is not reachable */
     enum err away_err;      /* and why */

@@ -6,7 +6,7 @@
 /* Between attempts to connect: doubled from the first to the second. */
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
-/* A read waits so long for a session that others have. */
+/* A read waits so long for a session that others have, or that is being connected to the server that has the writer. */
 #define BORROW_MS 3000u
 #define STATEMENT_MS 5000u
 
@@ -44,20 +44,6 @@ static enum err revive(struct pg_session *session, bool first, struct why *why)
 
 /* ---- the mender ---- */
 
-/* The lock is held. */
-static void usable(struct pg_session *session)
-{
-    struct pg_store *store = session->store;
-    if (session->writes) {
-        store->writer_usable = true;
-        return;
-    }
-    store->readers_usable++;
-    session->next = store->free_reader;
-    store->free_reader = session;
-    pthread_cond_signal(&store->returned);
-}
-
 /* The lock is held; nobody has the session. */
 static void to_mender(struct pg_session *session)
 {
@@ -77,7 +63,7 @@ static void to_mender(struct pg_session *session)
         pthread_cond_broadcast(&store->returned);
 }
 
-/* A server that does not answer one will not answer the others: those that are free are not tried one by one. */
+/* All readers that are free: where a server does not answer one, it is not asked by the others one by one. */
 static void all_to_mender(struct pg_store *store)
 {
     while (store->free_reader) {
@@ -86,6 +72,26 @@ static void all_to_mender(struct pg_store *store)
         session->lost = true;
         to_mender(session);
     }
+}
+
+/*
+ * The lock is held.  A new writer may be at another server than the one before: whoever read from that one, which may be there
+ * yet, would not see what is written now.
+ */
+static void usable(struct pg_session *session)
+{
+    struct pg_store *store = session->store;
+    if (session->writes) {
+        store->writer_usable = true;
+        store->writer++;
+        all_to_mender(store);
+        return;
+    }
+    session->writer = store->writer;
+    store->readers_usable++;
+    session->next = store->free_reader;
+    store->free_reader = session;
+    pthread_cond_signal(&store->returned);
 }
 
 /* Once, and once more where the reason turns out to be one that does not pass by itself. */
@@ -165,10 +171,10 @@ enum err pg_pool_borrow(struct pg_store *store, struct pg_session **ret)
     for (;;) {
         *ret = take_free(store);
         uint64_t now_ms = timing_now_ms();
-        if (!*ret && !store->readers_usable)
+        if (!*ret && !store->readers_usable && !store->writer_usable)
             err = ERR_UNREACHABLE;
         else if (!*ret && now_ms >= until_ms)
-            err = ERR_BUSY;
+            err = store->readers_usable ? ERR_BUSY : ERR_UNREACHABLE;
         if (*ret || err != ERR_OK)
             break;
         timing_wait(&store->returned, &store->lock, until_ms - now_ms);
@@ -180,9 +186,9 @@ enum err pg_pool_borrow(struct pg_store *store, struct pg_session **ret)
 void pg_pool_return(struct pg_store *store, struct pg_session *session)
 {
     pthread_mutex_lock(&store->lock);
-    if (session->lost) {
+    if (session->lost || session->writer != store->writer) {
         to_mender(session);
-        if (session->err == ERR_TIMEOUT)
+        if (session->lost && session->err == ERR_TIMEOUT)
             all_to_mender(store);
     } else {
         session->next = store->free_reader;
