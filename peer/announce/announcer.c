@@ -195,6 +195,8 @@ static void register_now(struct announcer *announcer)
         memcpy(request.previous, announcer->previous, INSTANCE_SIZE);
         request.has_previous = announcer->has_previous;
         announcer->perhaps_known = true;
+        if (!announcer->has_previous) /* also where this one is killed before the answer comes */
+            keep_instance(announcer);
         err = tracker_register(announcer->client, &request, &answer, &why);
     }
     if (!err)
