@@ -231,11 +231,11 @@ enum err pg_store_set_location(struct pg_store *store, const char *location, str
 enum err pg_pool_open(struct pg_store *store, unsigned readers, struct why *why);
 void pg_pool_close(struct pg_store *store);
 /*
- * A reader for the calling thread; waits while all are lent.  ERR_UNREACHABLE at once where none is connected, ERR_BUSY where
- * none came back in time.
+ * A reader for the calling thread; waits while all are lent, or being connected to the writer's server.  ERR_UNREACHABLE at once
+ * where nobody is connected, and later where no reader is; ERR_BUSY where none came back in time.
  */
 enum err pg_pool_borrow(struct pg_store *store, struct pg_session **ret);
-/* To the others, or where it is lost to the mender. */
+/* To the others, or where it is lost, or older than the writer's connection, to the mender. */
 void pg_pool_return(struct pg_store *store, struct pg_session *session);
 /* The writer's session, or NULL where it is not connected; the writer's thread only. */
 struct pg_session *pg_pool_writer(struct pg_store *store);
