@@ -216,8 +216,8 @@ struct pg_store {
     struct pg_session *free_reader;
     struct pg_session *to_mend;
     unsigned readers_usable; /* free or lent */
+    unsigned writer;         /* how often it was connected */
     bool writer_usable;
-    unsigned writer; /* how often it was connected */
     bool stopping;
     bool away;              /* the log says that the database is not reachable */
     enum err away_err;      /* and why */
