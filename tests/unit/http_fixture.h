@@ -12,6 +12,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+/* Of requests. */
+#define HOST "Host: localhost\r\n"
+#define JSON HOST "Content-Type: application/json\r\n"
+#define HELLO "GET /hello HTTP/1.1\r\n" HOST "\r\n"
+
 #define BODY_MAX 1000u
 #define STREAM_SIZE (1u * MIB)
 #define ENDLESS_SIZE (UINT64_C(64) * MIB)

@@ -5,9 +5,6 @@
 
 #include <netinet/tcp.h>
 
-#define HOST "Host: localhost\r\n"
-#define JSON HOST "Content-Type: application/json\r\n"
-
 static bool has_type(const struct sockets_reply *reply, const char *type)
 {
     char member[80];
