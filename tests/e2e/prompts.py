@@ -64,6 +64,13 @@ class Prompt:
         self.child.send(text)
         self.expect(text)
 
+    def wipe(self, line):
+        """Types a line and wipes it with Ctrl+C.  A message may draw the prompt anew before that."""
+        self.type(line)
+        self.child.send("\x03")
+        self.expect("^C\r\n")
+        self.expect(PROMPT)
+
     def end(self, how="\x04"):
         self.child.send(how)
         self.child.expect(pexpect.EOF)

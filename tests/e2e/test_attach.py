@@ -288,9 +288,8 @@ def test_a_prompt_that_is_attached_does_what_a_prompt_does(tracker, daemon, star
     # Paths are completed where the user is.
     prompt.child.send("share sr\ttw\t\r")
     prompt.expect("2 files are shared, 1 of them new")
-    prompt.type("frobnicate")
-    prompt.child.send("\x03")
     prompt.expect(PROMPT)
+    prompt.wipe("frobnicate")
     assert "COMMAND" in prompt.run("help")
     assert prompt.end("exit\r") == 0
     assert daemon.alive

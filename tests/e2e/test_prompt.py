@@ -386,9 +386,7 @@ def test_an_ambiguous_name_is_asked_about(tracker, start_peer, open_prompt, tmp_
 
 def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
     prompt = open_prompt(tracker)
-    prompt.type("frobnicate")
-    prompt.child.send("\x03")
-    prompt.expect(PROMPT)
+    prompt.wipe("frobnicate")
     assert "COMMAND" in prompt.run("help")
     wait_until(lambda: len(tracker.client().peers()) == 1)
     # A tracker that is silent: the call is given up.
