@@ -513,8 +513,8 @@ def test_two_peers_on_one_machine_download_the_same_file(tracker, start_shell):
 
 
 def other_peer(tracker, holder):
-    """The API of the one peer that is not the holder."""
-    (row,) = (row for row in tracker.client().peers() if row["id"] != holder.id)
+    """The API of the one peer that is not the holder, once the tracker knows it."""
+    (row,) = wait_until(lambda: [row for row in tracker.client().peers() if row["id"] != holder.id])
     return client.Peer(client.host_port(row["host"], row["port"]))
 
 

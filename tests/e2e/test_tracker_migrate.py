@@ -1,12 +1,17 @@
 """`tracker migrate FROM TO`: from a file to PostgreSQL, back, and to another file."""
 
+import fcntl
+import os
 import signal
 import sqlite3
+import struct
 import subprocess
+import termios
 
 import programs
 import pytest
 from client import Content
+from programs import wait_until
 
 FILES = [Content(str(n).encode() * 50, f"Ordner/{n} é.bin").record() for n in range(1500)]
 
@@ -77,13 +82,6 @@ def test_a_store_moves_to_postgresql_and_back_with_all_that_it_has(start_tracker
     assert "is there already" in migrate(uri, copy, tmp_path, status=1)
 
 
-def start_migration(source, target, cwd):
-    return subprocess.Popen(
-        [programs.BIN / "tracker", "migrate", source, target], cwd=cwd, env=programs.environment(cwd),
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.fixture
 def source(start_tracker, tmp_path):
     """A database that takes several transactions to copy."""
@@ -94,12 +92,24 @@ def source(start_tracker, tmp_path):
     return tmp_path / "old.db"
 
 
+def waiting_bytes(pipe):
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 def interrupt(source, target, cwd):
-    migration = start_migration(source, target, cwd)
-    assert "of 30 peers" in migration.stderr.readline()
-    migration.send_signal(signal.SIGTERM)
-    said = migration.communicate(timeout=60)[1]
-    assert migration.returncode == 1 and "stopped before all was copied" in said
+    """In the middle, however slow we are: it cannot say that all is copied, as there is room for one line of it only."""
+    reader, writer = os.pipe()
+    with open(reader) as said:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1)  # as small as can be
+        filled = os.write(writer, b" " * (fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) - 80))
+        migration = subprocess.Popen(
+            [programs.BIN / "tracker", "migrate", source, target], cwd=cwd, env=programs.environment(cwd), stderr=writer
+        )
+        os.close(writer)
+        wait_until(lambda: waiting_bytes(reader) > filled)
+        migration.send_signal(signal.SIGTERM)
+        text = said.read()
+        assert migration.wait(60) == 1 and "of 30 peers" in text and "stopped before all was copied" in text
 
 
 def test_what_was_not_copied_whole_is_no_tracker_s_database(source, start_tracker, cluster, database, tmp_path):

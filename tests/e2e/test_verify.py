@@ -142,7 +142,7 @@ def test_nothing_wrong_is_served_and_it_waits_for_a_holder(
     assert summary(done.stdout) == "0 OK, 1 damaged"
     # The next start knows it, offers only what is good, and goes on as soon as somebody has the rest.
     peer = start_peer(tracker=tracker, dir=folder, files=[path])
-    assert "damaged" in wait_until(peer.err)
+    wait_until(lambda: "damaged" in peer.err())
     api = peer.client()
     have = wait_until(lambda: have_of(api, content))
     good = set(client.bitmap_indexes(have["bitmap"], 80))
