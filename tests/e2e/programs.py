@@ -386,8 +386,8 @@ def need_strace(tmp_path):
         pytest.skip(f"this machine does not allow to trace programs: {tried.stderr.decode()}")
 
 
-def wait_until(predicate, timeout_s=30, what=None):
-    """The predicate's first true value."""
+def wait_until(predicate, timeout_s=60, what=None):
+    """The predicate's first true value.  A slow, shared machine may take many times as long as others."""
     patience = Patience(timeout_s)
     while True:
         value = predicate()

@@ -1,6 +1,7 @@
 """Downloads where all behave: sizes, names, places, several holders, re-sharing, and what is there already."""
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -74,7 +75,8 @@ def test_chunk_sizes_of_ones_choice(start_peer, tracker, tmp_path, run_peer, chu
 @pytest.mark.sanitized
 def test_three_holders_each_send_some(start_peer, tracker, tmp_path, run_peer):
     path = random_file(tmp_path / "src/file", 12 << 20)
-    peers = [share(start_peer, tracker, path) for _ in range(3)]
+    # Else two of them may be done before a slow machine lets the third one answer.
+    peers = [share(start_peer, tracker, path, args=["--limit-up", "6M"]) for _ in range(3)]
     done = run_peer(["download file"], tracker=tracker).ok()
     assert sha256_file(done.dir / "file") == sha256_file(path)
     rows = holder_rows(done.stdout)
@@ -83,14 +85,33 @@ def test_three_holders_each_send_some(start_peer, tracker, tmp_path, run_peer):
     assert sum(chunks for chunks, _, _ in rows.values()) == 12 * 16
 
 
+def longest_pause_s(log):
+    """Between two chunks that came, by the log's times of day."""
+    times = re.findall(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*: chunk \d+ of \d+ ", log, re.MULTILINE)
+    came = [int(hours) * 3600 + int(minutes) * 60 + float(seconds) for hours, minutes, seconds in times]
+    return max((after - before) % 86400 for before, after in itertools.pairwise(came))
+
+
+def fetch_from_two(tracker, run_peer, content):
+    """How many bytes of each chunk were sent, and the longest pause."""
+    with FakeHolder(content, tracker=tracker.address) as one, FakeHolder(content, tracker=tracker.address) as two:
+        # Else one of them may have sent all of it before a slow machine lets the other one answer.
+        one.waits_for = two.waits_for = lambda: one.ranges and two.ranges
+        done = run_peer([f"download {content.root}"], tracker=tracker, args=["-v"]).ok()
+        assert (done.dir / "file").read_bytes() == content.data
+        return one.chunk_bytes(CHUNK) + two.chunk_bytes(CHUNK), longest_pause_s(done.stderr)
+
+
 def test_no_chunk_is_fetched_twice_from_honest_holders(tracker, run_peer):
     content = Content.random(40 * CHUNK + 7, name="file")
-    with FakeHolder(content, tracker=tracker.address) as one, FakeHolder(content, tracker=tracker.address) as two:
-        done = run_peer([f"download {content.root}"], tracker=tracker).ok()
-        assert (done.dir / "file").read_bytes() == content.data
-        fetched = one.chunk_bytes(CHUNK) + two.chunk_bytes(CHUNK)
-        assert fetched == dict.fromkeys(range(40), CHUNK) | {40: 7}
-        assert one.ranges and two.ranges
+    once = dict.fromkeys(range(40), CHUNK) | {40: 7}
+    for _ in range(10):
+        fetched, pause_s = fetch_from_two(tracker, run_peer, content)
+        # The last ones are asked of the other holder, too, where they are a tenth of a second late, as on a machine that is
+        # busy elsewhere.  Of four that are under way three may have come meanwhile.
+        if fetched == once or pause_s < 0.025:
+            break
+    assert fetched == once, f"the longest pause was {pause_s:.3f} s"
 
 
 def test_holders_with_halves_make_a_whole(tracker, run_peer):
