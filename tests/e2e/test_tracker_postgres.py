@@ -239,13 +239,16 @@ def test_a_write_that_was_given_up_does_not_come_after_the_next_one(start_tracke
         peer.register(7001, [record("old")], "127.0.0.1")
     sessions = "SELECT pid, state FROM pg_stat_activity WHERE application_name = 'enxame-tracker'"
 
-    def all_idle():
-        """Their numbers where none of them is at work, as the one that writes is for a moment twice a second."""
-        rows = [row.split("|") for row in durable.sql(sessions).splitlines()]
-        return all(state != "active" for _, state in rows) and [int(pid) for pid, _ in rows]
+    def stop_idle():
+        """Their numbers, unless one was stopped at its work: the one that writes has locks for a moment twice a second."""
+        pids = [int(row.split("|")[0]) for row in durable.sql(sessions).splitlines()]
+        durable.signal(pids, signal.SIGSTOP)
+        if all(row.endswith("|idle") for row in durable.sql(sessions).splitlines()):
+            return pids
+        durable.signal(pids, signal.SIGCONT)
+        return None
 
-    stopped = wait_until(all_idle)
-    durable.signal(stopped, signal.SIGSTOP)
+    stopped = wait_until(stop_idle)
     try:
         with concurrent.futures.ThreadPoolExecutor(len(peers)) as pool:
             asked = [pool.submit(peer.try_register, 7001, [record("lost")], "127.0.0.1") for peer in peers]
