@@ -73,13 +73,18 @@ def test_the_log_tells_of_each_block(tmp_path):
     assert left_over(tmp_path) == []
 
 
-def test_a_copy_that_differs_is_told(tmp_path, capsys):
+@pytest.fixture
+def script():
+    """What is in it, without a run of it."""
     loader = importlib.machinery.SourceFileLoader("swarm_script", str(SWARM))
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("swarm_script", loader))
-    loader.exec_module(script)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("swarm_script", loader))
+    loader.exec_module(module)
     sys.dont_write_bytecode = before
+    return module
 
+
+def test_a_copy_that_differs_is_told(tmp_path, capsys, script):
     class Leecher:
         def __init__(self, name, text):
             self.name, self.folder = name, tmp_path / name
@@ -94,6 +99,28 @@ def test_a_copy_that_differs_is_told(tmp_path, capsys):
     assert [line[:9].strip() for line in lines if "leecher" in line] == ["same", "DIFFERENT"]
     run.peers.pop()
     assert run.compare() is True
+
+
+def test_who_was_just_started_when_a_signal_came_is_ended_too(tmp_path, monkeypatch, script):
+    real, started = subprocess.Popen, []
+
+    def start(*words, **options):
+        started.append(real(*words, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    run = script.Run(None, tmp_path)
+    try:
+        with pytest.raises(SystemExit):
+            script.Process(run, "sleeper", ["sleep", "1000"])
+        run.end()
+        assert started[0].poll() == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        started[0].kill()
+        started[0].wait()
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
