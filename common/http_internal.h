@@ -23,6 +23,7 @@ struct http_link {
     atomic_uint_least64_t begun, answered; /* requests */
     struct address from;
     bool is_in;           /* among the server's guests; else it was refused */
+    bool is_too_long;     /* the target of the request that is read */
     pthread_mutex_t lock; /* guards what follows */
     int fd;               /* -1: closed */
     bool is_paced;
@@ -108,6 +109,7 @@ struct http_request {
 };
 
 /* What libmicrohttpd calls (http_server.c), and the watchdog's thread. */
+void *http_server_on_target(void *context, const char *target, struct MHD_Connection *connection);
 enum MHD_Result http_server_on_request(void *context, struct MHD_Connection *connection, const char *url,
                                        const char *method, const char *version, const char *upload, size_t *upload_size,
                                        void **request_context);

@@ -253,6 +253,26 @@ static struct http_link *link_of(struct MHD_Connection *connection)
     return info == NULL ? NULL : info->socket_context;
 }
 
+/*
+ * Before the query is taken apart, in place.  Where that ends for want of memory libmicrohttpd (0.9.75) neither answers nor
+ * closes, so one that is too long is cut off here, and refused in begin().
+ */
+void *http_server_on_target(void *context, const char *target, struct MHD_Connection *connection)
+{
+    struct http_link *link = link_of(connection);
+    char *query = target == NULL ? NULL : strchr(target, '?');
+    size_t cost = target == NULL ? 0 : strlen(target);
+
+    (void)context;
+    for (const char *at = query; at != NULL; at = strchr(at + 1, '&'))
+        cost += ARGUMENT_COST;
+    if (query != NULL && cost > TARGET_MAX)
+        query[1] = '\0';
+    if (link != NULL)
+        link->is_too_long = cost > TARGET_MAX;
+    return NULL;
+}
+
 static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, void **ret_request)
 {
@@ -273,6 +293,9 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     request->link->deadline_ms = timing_now_ms() + server->options.body_deadline_ms;
     pthread_mutex_unlock(&server->lock);
 
+    if (link->is_too_long)
+        refuse(request, 414, "uri-too-long", "path and query may have %u bytes, with %u for each argument", TARGET_MAX,
+               ARGUMENT_COST);
     find_route(request, method, url);
     check_headers(request, method, version);
     merge_clock(request);

@@ -34,12 +34,12 @@ static struct MHD_Daemon *start_daemon(struct http_worker *worker, unsigned conn
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_PEDANTIC_CHECKS;
     uint64_t idle_s = (server->options.idle_ms + 999) / 1000;
 
-    return MHD_start_daemon(flags, 0, NULL, NULL, http_server_on_request, server, MHD_OPTION_LISTEN_SOCKET,
-                            worker->listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s, MHD_OPTION_NOTIFY_CONNECTION,
-                            http_server_on_connection, worker, MHD_OPTION_NOTIFY_COMPLETED, http_server_on_completed,
-                            server, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, http_server_on_request, server, MHD_OPTION_LISTEN_SOCKET, worker->listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s, MHD_OPTION_NOTIFY_CONNECTION, http_server_on_connection,
+        worker, MHD_OPTION_URI_LOG_CALLBACK, http_server_on_target, NULL, MHD_OPTION_NOTIFY_COMPLETED,
+        http_server_on_completed, server, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
 }
 
 /* Until a connection has been idle for too long; -1: for ever. */

@@ -56,6 +56,9 @@
 
 /* Memory of one connection: 8 KiB keeps 10,000 idle ones below 100 MiB; headers beyond it are 431. */
 #define CONNECTION_MEMORY (8u * KIB)
+/* Of that for a path with its query, each argument counted with what libmicrohttpd notes of it. */
+#define TARGET_MAX (7u * KIB)
+#define ARGUMENT_COST 64u
 #define CONNECTIONS_MAX 12000u
 /* One host may not take them all; a NAT with a whole lab behind it still fits. */
 #define CONNECTIONS_PER_ADDRESS_MAX 4096u

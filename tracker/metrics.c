@@ -8,7 +8,7 @@
 #include <time.h>
 
 static const int statuses[] = {200, 201, 204, 400, 401, 403, 404, 405, 408, 409,
-                               413, 415, 421, 429, 431, 500, 503, 507, 0};
+                               413, 414, 415, 421, 429, 431, 500, 503, 507, 0};
 #define STATUS_COUNT (sizeof statuses / sizeof statuses[0]) /* the last stands for all others */
 
 /* Upper bounds of histograms' buckets: of times in microseconds, and of writes in a batch. */

@@ -153,6 +153,27 @@ static void endless_headers_are_cut_off(void **state)
     expect_alive();
 }
 
+/* Also where libmicrohttpd has no memory to note the arguments. */
+static void a_query_of_too_many_arguments_is_refused(void **state)
+{
+    static const struct {
+        size_t count;
+        int status;
+    } cases[] = {{1, 200}, {80, 200}, {120, 414}, {200, 414}, {1000, 414}, {3000, 414}, {20000, 414}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *query = calloc(2, cases[i].count), *text = NULL;
+
+        for (size_t n = 1; n < cases[i].count; n++)
+            memcpy(query + 2 * (n - 1), "&a", 2);
+        assert_true(asprintf(&text, "GET /ask/me/end?q=x%s HTTP/1.1\r\n" HOST "\r\n", query) > 0);
+        assert_int_equal(ask_status(text), cases[i].status);
+        free(text);
+        free(query);
+    }
+}
+
 static void garbage_is_harmless(void **state)
 {
     static const char *const texts[] = {
@@ -435,6 +456,7 @@ int main(void)
         cmocka_unit_test_teardown(a_long_answer_has_more_time, stop),
         cmocka_unit_test_teardown(a_deferred_answer_is_not_cut_off, stop),
         TEST(endless_headers_are_cut_off),
+        TEST(a_query_of_too_many_arguments_is_refused),
         cmocka_unit_test_teardown(garbage_is_harmless, stop),
         TEST(an_endless_body_is_not_read_for_ever),
         TEST(a_huge_body_is_answered_before_it_is_read),
