@@ -31,6 +31,13 @@ static uint64_t told;
 
 /* ---- the peer ---- */
 
+static inline struct content content_of(const char *text)
+{
+    struct content content = {.size = strlen(text)};
+    merkle_sha256(text, strlen(text), content.root);
+    return content;
+}
+
 static inline void open_all(void)
 {
     struct why why = {""};
@@ -63,9 +70,25 @@ static inline void close_all(void)
     state_close(state);
 }
 
+/* Whole contents that an earlier start left in `incoming` go once nothing is pending. */
+static inline void leave_behind(const char *text, char ret_path[static 3000])
+{
+    char name[INCOMING_NAME_SIZE], below[3000];
+    const struct content content = content_of(text);
+    incoming_name(&content, name);
+    snprintf(below, sizeof below, "s/.enxame/incoming/%s", name);
+    snprintf(ret_path, 3000, "%s", in_folder(below));
+    (void)mkdir(in_folder("s"), 0777);
+    (void)mkdir(in_folder("s/.enxame"), 0700);
+    (void)mkdir(in_folder("s/.enxame/incoming"), 0700);
+    make_text(below, text);
+}
+
 static inline void start(void)
 {
+    char left[3000];
     struct why why = {""};
+    leave_behind("left by an earlier start", left);
     struct sync_options options = {.path = in_folder("s"),
                                    .network = "unit",
                                    .state = state,
@@ -79,6 +102,10 @@ static inline void start(void)
         print_error("%s\n", why.text);
     assert_int_equal(err, ERR_OK);
     EVENTUALLY(sync_current_state(sync_) == SYNC_RUNNING);
+    /* They were cleared away, which is done with the lock held; from now on what a test puts there stays. */
+    EVENTUALLY(access(left, F_OK) != 0);
+    pthread_mutex_lock(&sync_->folder);
+    pthread_mutex_unlock(&sync_->folder);
 }
 
 static inline int set_up(void **unused)
@@ -172,13 +199,6 @@ static inline unsigned trash_rows(void)
 }
 
 /* ---- entries ---- */
-
-static inline struct content content_of(const char *text)
-{
-    struct content content = {.size = strlen(text)};
-    merkle_sha256(text, strlen(text), content.root);
-    return content;
-}
 
 static inline bool knows(const char *name, enum sync_kind kind, const char *text)
 {
