@@ -56,9 +56,9 @@ def tmp_path(tmp_path):
 
 
 @contextlib.contextmanager
-def postgres_home():
+def postgres_home(parent=None):
     try:
-        home = postgres.Home()
+        home = postgres.Home(parent)
     except postgres.Unavailable as reason:
         if os.environ.get("CI") == "true":
             pytest.fail(str(reason))
@@ -77,7 +77,7 @@ def clusters():
 @pytest.fixture(scope="session")
 def cluster():
     """A PostgreSQL server for all tests that leave it alone; each makes a database of its own."""
-    with postgres_home() as home:
+    with postgres_home(postgres.in_memory()) as home:
         yield home.cluster()
 
 

@@ -14,6 +14,7 @@ import programs
 from client import Content, FakeHolder, Identity, expect, expect_problem
 from programs import random_file, wait_until
 from test_download import share
+from test_peer_tracker import kept_port
 
 NOWHERE = "127.0.0.1:9"  # nobody listens there
 
@@ -267,13 +268,11 @@ def test_a_tracker_that_is_not_there(start_peer, start_tracker, closed_port, tmp
 
 
 def test_a_tracker_that_comes_later(start_peer, start_tracker, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     path = random_file(tmp_path / "file", 1000)
-    peer = start_peer(tracker=f"127.0.0.1:{port}", files=[path])
-    wait_until(lambda: str(port) in peer.err())
-    tracker = start_tracker(listen=f"127.0.0.1:{port}")
+    with kept_port() as port:
+        peer = start_peer(tracker=f"127.0.0.1:{port}", files=[path])
+        wait_until(lambda: str(port) in peer.err())
+        tracker = start_tracker(listen=f"127.0.0.1:{port}")
     wait_until(lambda: tracker.client().holder_ids(Content.of_file(path)) == {peer.id})
 
 

@@ -16,6 +16,7 @@ import requests
 from client import Content, Identity, expect, expect_problem
 from ledger import Ledger, record
 from programs import random_file, wait_until
+from test_peer_tracker import kept_port
 
 GAP_S = 10 if programs.LONG else 2
 KILLS = 100 if programs.LONG else 3
@@ -598,10 +599,10 @@ def refused(folder, db, *words, **options):
 def test_a_database_that_cannot_be_reached_is_named(cluster, tmp_path):
     refused(tmp_path, cluster.uri("nothing", password=SECRET), '"nothing" does not exist')
     refused(tmp_path, cluster.uri("postgres", user="stranger", password=SECRET), '"stranger" does not exist')
-    port = postgres.free_port()
-    refused(tmp_path, f"postgresql://enxame:5e%40cret@127.0.0.1:{port}/x", str(port), "refused")
     refused(tmp_path, "postgresql://enxame:5e%40cret@no-such-host.invalid/x", "no-such-host.invalid")
-    refused(tmp_path, f"postgresql://enxame@127.0.0.1:{port}/x?password=5e%40cret", str(port))
+    with kept_port() as port:
+        refused(tmp_path, f"postgresql://enxame:5e%40cret@127.0.0.1:{port}/x", str(port), "refused")
+        refused(tmp_path, f"postgresql://enxame@127.0.0.1:{port}/x?password=5e%40cret", str(port))
 
 
 def test_malformed_uris_are_refused_without_what_may_be_a_password(tmp_path):
