@@ -153,7 +153,7 @@ lint-cppcheck:
 	$(call quiet,CPPCHECK,all)cppcheck --quiet -j "$$(nproc)" --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem --suppress=unusedStructMember \
 		--suppress=nullPointerOutOfMemory --suppress=normalCheckLevelMaxBranches \
-		-Icommon $(rooms:%=-I%) -D_GNU_SOURCE $(sources)
+		-Icommon $(rooms:%=-I%) -D_GNU_SOURCE -DENXAME_VERSION='"$(VERSION)"' $(sources)
 lint-tidy: $(patsubst %.c,$(out)/tidy/%.ok,$(sources))
 $(out)/tidy/%.ok: %.c .clang-tidy $(headers)
 	@mkdir -p $(@D)

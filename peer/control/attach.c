@@ -345,7 +345,8 @@ static bool say_hello(struct attach *attach)
     char bytes[4 + sizeof hello.folder];
     if (!getcwd(hello.folder, sizeof hello.folder) || hello.folder[0] != '/')
         snprintf(hello.folder, sizeof hello.folder, "/");
-    return await_done(attach, FRAME_HELLO, bytes, frames_put_hello(&hello, bytes));
+    size_t length = frames_put_hello(&hello, bytes);
+    return await_done(attach, FRAME_HELLO, bytes, length);
 }
 
 static bool run_lines(struct attach *attach)

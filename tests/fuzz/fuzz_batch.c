@@ -7,10 +7,6 @@
 #include "limits.h"
 
 #define COUNT_MAX 5u
-#define SIZES                                                                                                          \
-    {                                                                                                                  \
-        0, 1, 700, BLOCK_SIZE, BLOCK_SIZE + 3                                                                          \
-    }
 #define STREAM_MAX (COUNT_MAX * (HASH_SIZE + 8) + 2 * BLOCK_SIZE + 704 + 64)
 
 struct taken {
@@ -55,7 +51,7 @@ static size_t make(uint64_t size, uint8_t seed, struct content *ret_content, uin
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-    static const uint64_t sizes[COUNT_MAX] = SIZES;
+    static const uint64_t sizes[COUNT_MAX] = {0, 1, 700, BLOCK_SIZE, BLOCK_SIZE + 3};
     static uint8_t stream[STREAM_MAX];
     struct content contents[COUNT_MAX];
     struct batch *batch;
