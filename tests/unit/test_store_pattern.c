@@ -7,7 +7,7 @@
 static void expect(const char *text, const char *expected)
 {
     char *expression;
-    assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, &expression), ERR_OK);
+    assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, PATTERN_TRIGRAMS_MAX, &expression), ERR_OK);
     if (expected) {
         assert_non_null(expression);
         assert_string_equal(expression, expected);
@@ -80,7 +80,7 @@ static void a_long_pattern_asks_for_some_from_all_its_length(void **state)
         memset(text, 'x', length);
         memcpy(text, "abc", 3);
         text[length] = '\0';
-        assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, &expression), ERR_OK);
+        assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, PATTERN_TRIGRAMS_MAX, &expression), ERR_OK);
         size_t trigrams = length - 2 < PATTERN_TRIGRAMS_MAX ? length - 2 : PATTERN_TRIGRAMS_MAX;
         assert_int_equal(count_of(expression, " AND "), trigrams - 1);
         assert_non_null(strstr(expression, "\"abc\""));
@@ -89,7 +89,7 @@ static void a_long_pattern_asks_for_some_from_all_its_length(void **state)
     memset(text, 'x', PATTERN_SIZE_MAX);
     memcpy(text + PATTERN_SIZE_MAX - 60, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh", 60);
     text[PATTERN_SIZE_MAX] = '\0';
-    assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, &expression), ERR_OK);
+    assert_int_equal(store_pattern_compile(text, "<<", ">>", NULL, PATTERN_TRIGRAMS_MAX, &expression), ERR_OK);
     assert_int_not_equal(count_of(expression, "xxx"), PATTERN_TRIGRAMS_MAX);
     free(expression);
 }
@@ -102,15 +102,20 @@ static void rare_trigrams_are_asked_for(void **state)
     static struct pattern_sample sample;
     for (unsigned i = 0; i < 1000; i++)
         store_pattern_count(&sample, i % 100 ? "<<common>>" : "<<common qzj>>");
-    assert_int_equal(store_pattern_compile("OMMON QZJ", "<<", ">>", &sample, &expression), ERR_OK);
+    assert_int_equal(store_pattern_compile("OMMON QZJ", "<<", ">>", &sample, PATTERN_TRIGRAMS_MAX, &expression),
+                     ERR_OK);
     assert_string_equal(expression, "\"ON \" AND \"N Q\" AND \" QZ\" AND \"QZJ\"");
     free(expression);
+    assert_int_equal(store_pattern_compile("OMMON QZJ", "<<", ">>", &sample, 1, &expression), ERR_OK);
+    assert_string_equal(expression, "\"ON \"");
+    free(expression);
     /* Where all are common, all are. */
-    assert_int_equal(store_pattern_compile("mmon", "<<", ">>", &sample, &expression), ERR_OK);
+    assert_int_equal(store_pattern_compile("mmon", "<<", ">>", &sample, PATTERN_TRIGRAMS_MAX, &expression), ERR_OK);
     assert_string_equal(expression, "\"mmo\" AND \"mon\"");
     free(expression);
     /* One that is in no name of the sample may still be in others. */
-    assert_int_equal(store_pattern_compile("common*xyw", "<<", ">>", &sample, &expression), ERR_OK);
+    assert_int_equal(store_pattern_compile("common*xyw", "<<", ">>", &sample, PATTERN_TRIGRAMS_MAX, &expression),
+                     ERR_OK);
     assert_null(strstr(expression, "mmo"));
     assert_non_null(strstr(expression, "xyw"));
     free(expression);

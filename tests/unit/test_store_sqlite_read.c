@@ -238,6 +238,45 @@ static void a_large_catalogue_is_searched_by_what_is_rare(void **state)
     assert_int_equal(found("fi"), ITEMS_MAX);
 }
 
+/* Each name has all trigrams of the pattern but one, and "wanted" has it whole: to the index that is one step. */
+static void names_that_share_trigrams_do_not_hold_a_page_up(void **state)
+{
+    (void)state;
+    enum { NAMES = 10000, WANTED = 3333 };
+    static const char pattern[] = "qzxwvkyjfh0q1z2x3w";
+    unsigned rows = 0, pages = 0, trigrams = sizeof pattern - 3;
+    char name[64], *after = NULL;
+    store_close(store);
+    open_with(1);
+    put(1, 0, 0);
+    for (unsigned number = 0; number < NAMES;) {
+        struct files_request files = {0};
+        do {
+            struct content content = content_of(number);
+            int lacks = (int)(number % trigrams);
+            if (number == WANTED)
+                snprintf(name, sizeof name, "wanted %s", pattern);
+            else
+                snprintf(name, sizeof name, "%.*s~%s %u", lacks + 2, pattern, pattern + lacks + 1, number);
+            assert_int_equal(file_list_add(&files.add, name, &content, true), ERR_OK);
+        } while (++number % ITEMS_MAX);
+        assert_int_equal(change(1, &files).err, ERR_OK);
+    }
+    do {
+        struct file_list page;
+        assert_int_equal(store_search(store, pattern, after, ITEMS_MAX, &page), ERR_OK);
+        for (size_t i = 0; i < page.count; i++, rows++)
+            assert_memory_equal(page.items[i].name, "wanted ", 7);
+        free(after);
+        after = page.next;
+        page.next = NULL;
+        file_list_free(&page);
+        assert_in_range(++pages, 1, NAMES);
+    } while (after);
+    assert_int_equal(rows, 1);
+    assert_in_range(pages, 2, NAMES);
+}
+
 static void an_answer_of_holders_that_ends_early_goes_on(void **state)
 {
     (void)state;
@@ -276,6 +315,7 @@ int main(void)
         TEST(who_left_a_large_swarm_is_not_drawn),
         TEST(many_names_do_not_make_many_holders),
         TEST(pages_that_end_early_have_each_row_once),
+        TEST(names_that_share_trigrams_do_not_hold_a_page_up),
         TEST(an_answer_of_holders_that_ends_early_goes_on),
     };
     return cmocka_run_group_tests_name("reads of the SQLite store", tests, NULL, NULL);

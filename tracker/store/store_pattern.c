@@ -80,22 +80,22 @@ static int by_count(const void *a, const void *b)
 }
 
 /* The rarest first; returns how many are worth asking for. */
-static size_t choose_rare(struct trigram *trigrams, size_t count, const struct pattern_sample *sample)
+static size_t choose_rare(struct trigram *trigrams, size_t count, const struct pattern_sample *sample, size_t most)
 {
     size_t chosen = 0;
     for (size_t i = 0; i < count; i++)
         trigrams[i].count = sample->slots[slot_of(trigrams[i].text)];
     qsort(trigrams, count, sizeof *trigrams, by_count);
-    size_t most = COMMON_RATIO * (trigrams[0].count ? trigrams[0].count : 1);
-    while (chosen < count && chosen < PATTERN_TRIGRAMS_MAX && trigrams[chosen].count <= most)
+    size_t common = COMMON_RATIO * (trigrams[0].count ? trigrams[0].count : 1);
+    while (chosen < count && chosen < most && trigrams[chosen].count <= common)
         chosen++;
     return chosen;
 }
 
 /* At even distances. */
-static size_t choose_some(struct trigram *trigrams, size_t count)
+static size_t choose_some(struct trigram *trigrams, size_t count, size_t most)
 {
-    size_t wanted = count < PATTERN_TRIGRAMS_MAX ? count : PATTERN_TRIGRAMS_MAX;
+    size_t wanted = count < most ? count : most;
     for (size_t i = 0; i < wanted; i++)
         trigrams[i] = trigrams[i * count / wanted];
     return wanted;
@@ -114,7 +114,7 @@ static size_t find_trigrams(const char *marked, struct trigram *ret_trigrams)
     return count;
 }
 
-static enum err put_trigrams(const char *marked, const struct pattern_sample *sample, char **ret)
+static enum err put_trigrams(const char *marked, const struct pattern_sample *sample, size_t most, char **ret)
 {
     size_t size = 0;
     struct trigram *trigrams = calloc(strlen(marked) + 1, sizeof *trigrams);
@@ -123,7 +123,8 @@ static enum err put_trigrams(const char *marked, const struct pattern_sample *sa
     size_t count = find_trigrams(marked, trigrams);
     FILE *out = count ? open_memstream(ret, &size) : NULL;
     if (out) {
-        size_t chosen = sample && sample->names ? choose_rare(trigrams, count, sample) : choose_some(trigrams, count);
+        size_t chosen =
+            sample && sample->names ? choose_rare(trigrams, count, sample, most) : choose_some(trigrams, count, most);
         for (size_t i = 0; i < chosen; i++) {
             if (i)
                 fputs(" AND ", out);
@@ -141,7 +142,7 @@ static enum err put_trigrams(const char *marked, const struct pattern_sample *sa
 }
 
 enum err store_pattern_compile(const char *text, const char *begin, const char *end,
-                               const struct pattern_sample *sample, char **ret)
+                               const struct pattern_sample *sample, size_t most, char **ret)
 {
     char *marked = NULL;
     *ret = NULL;
@@ -150,7 +151,7 @@ enum err store_pattern_compile(const char *text, const char *begin, const char *
     bool glob = strpbrk(text, "*?") != NULL, prefix = !literal_size(text, TRIGRAM);
     if (asprintf(&marked, "%s%s%s", glob || prefix ? begin : "", text, glob ? end : "") < 0)
         return ERR_NOMEM;
-    enum err err = put_trigrams(marked, sample, ret);
+    enum err err = put_trigrams(marked, sample, most, ret);
     free(marked);
     return err;
 }

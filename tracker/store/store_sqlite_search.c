@@ -11,6 +11,8 @@
 
 /* Names looked at and holders counted between two looks at the clock. */
 #define WORK_UNCHECKED 64u
+/* SQLite's operations between two looks within one step of the index, of which reading a page of it takes three. */
+#define OPERATIONS_UNCHECKED 100
 
 /* A sample of the names: runs of them at even distances, drawn anew when there are a quarter more. */
 #define SAMPLE_RUNS 64
@@ -25,10 +27,12 @@ struct search {
     char *expression;    /* for the index; NULL: every name is looked at */
     int64_t lapsed;
     size_t limit, bytes;
-    int64_t last;      /* key up to which all was looked at */
-    uint64_t until_us; /* of this thread's processor time */
-    uint64_t work;     /* since the last look at the clock */
-    bool full;         /* the page ends here, whatever comes */
+    int64_t last;           /* key up to which all was looked at */
+    uint64_t until_us;      /* of this thread's processor time */
+    uint64_t step_until_us; /* the same, for the step of the index that is under way */
+    uint64_t work;          /* since the last look at the clock */
+    bool stepping;          /* the index looks for the next name */
+    bool full;              /* the page ends here, whatever comes */
 };
 
 static void work(struct search *search, uint64_t amount)
@@ -92,6 +96,7 @@ static enum err look_at(struct search *search, struct query *query, struct file_
         err = add_row(search, query, holders, ret);
     }
     search->last = key;
+    search->step_until_us = search->until_us;
     work(search, 1 + (holders < HOLDERS_EXACT_MAX ? holders : HOLDERS_EXACT_MAX));
     return err;
 }
@@ -125,7 +130,7 @@ static enum err draw_sample(struct connection *reader, int64_t last, struct gram
     return err;
 }
 
-static enum err compile(struct search *search)
+static enum err refresh_sample(struct search *search)
 {
     int64_t last;
     struct grams *grams = &search->store->grams;
@@ -138,29 +143,77 @@ static enum err compile(struct search *search)
     if (is_due)
         grams->last_name = last;
     pthread_mutex_unlock(&grams->lock);
-    if (is_due)
-        err = draw_sample(search->reader, last, grams);
-    if (err != ERR_OK)
-        return err;
+    return is_due ? draw_sample(search->reader, last, grams) : ERR_OK;
+}
+
+/* 0 trigrams: every name is looked at. */
+static enum err compile(struct search *search, size_t most_trigrams)
+{
+    struct grams *grams = &search->store->grams;
+    free(search->expression);
+    search->expression = NULL;
+    if (!most_trigrams)
+        return ERR_OK;
     pthread_mutex_lock(&grams->lock);
-    err = store_pattern_compile(search->pattern, SEARCH_BEGIN, SEARCH_END, grams->sample, &search->expression);
+    enum err err = store_pattern_compile(search->pattern, SEARCH_BEGIN, SEARCH_END, grams->sample, most_trigrams,
+                                         &search->expression);
     pthread_mutex_unlock(&grams->lock);
     return err;
 }
 
 /* ---- a page ---- */
 
-static enum err search_page(struct search *search, struct file_list *ret)
+static int step_is_over(void *context)
+{
+    struct search *search = context;
+    return search->stepping && timing_thread_us() >= search->step_until_us;
+}
+
+static bool next_name(struct search *search, struct query *query)
+{
+    search->stepping = search->expression != NULL;
+    bool found = query_next(query);
+    search->stepping = false;
+    return found;
+}
+
+/* ERR_CANCELLED: the index took too long to find the next name after search->last, and does not tell how far it got. */
+static enum err read_names(struct search *search, struct file_list *ret)
 {
     enum err err = ERR_OK;
     struct query query = store_sqlite_query(search->reader, search->expression ? SQL_SEARCH_NAMES : SQL_LIST_NAMES);
     query_number(&query, 1, search->last);
     if (search->expression)
         query_text(&query, 2, search->expression);
-    while (err == ERR_OK && !search->full && query_next(&query))
+    sqlite3_progress_handler(search->reader->db, OPERATIONS_UNCHECKED, step_is_over, search);
+    while (err == ERR_OK && !search->full && next_name(search, &query))
         err = look_at(search, &query, ret);
+    sqlite3_progress_handler(search->reader->db, 0, NULL, NULL);
     enum err ended = query_end(&query);
-    err = err != ERR_OK ? err : ended;
+    return err != ERR_OK ? err : ended;
+}
+
+/*
+ * The index looks for the next name that has all trigrams in one step, and names may be made so that each has nearly all and
+ * none has all; deleted names, too, may be passed in one step.  Where it finds none in half of the time that is left it is
+ * asked for one trigram alone, as then the names between are looked at here, and at last for none: so each page gets on.
+ */
+static enum err search_page(struct search *search, struct file_list *ret)
+{
+    static const size_t most_trigrams[3] = {PATTERN_TRIGRAMS_MAX, 1, 0};
+    int64_t first = search->last;
+    enum err err = ERR_CANCELLED;
+    for (size_t i = 0; err == ERR_CANCELLED && search->last == first && i < 3; i++) {
+        uint64_t now_us = timing_thread_us();
+        search->step_until_us = now_us < search->until_us ? now_us + (search->until_us - now_us) / 2 : now_us;
+        err = compile(search, most_trigrams[i]);
+        if (err == ERR_OK)
+            err = read_names(search, ret);
+    }
+    if (err == ERR_CANCELLED) {
+        search->full = true;
+        err = ERR_OK;
+    }
     if (err == ERR_OK && search->full && asprintf(&ret->next, "%" PRId64, search->last) < 0) {
         ret->next = NULL;
         err = ERR_NOMEM;
@@ -183,7 +236,7 @@ enum err store_sqlite_search(struct store *base, const char *pattern, const char
     search.until_us = timing_thread_us() + store->read_us;
     enum err err = store_sqlite_run(search.reader, SQL_BEGIN_READ);
     if (err == ERR_OK)
-        err = compile(&search);
+        err = refresh_sample(&search);
     if (err == ERR_OK)
         err = search_page(&search, ret);
     if (!sqlite3_get_autocommit(search.reader->db))
