@@ -27,6 +27,7 @@ static struct lamport *server_clock;
 static atomic_int observed_status, released;
 static atomic_bool observed_subject;
 static atomic_size_t observed_count, held, answering, refused;
+static atomic_bool ending; /* nobody may reply later any more */
 
 static void reply_hello(void *context, struct http_request *request)
 {
@@ -166,7 +167,11 @@ static void reply_later(void *context, struct http_request *request)
     pthread_t thread;
 
     (void)context;
-    atomic_fetch_add(&answering, 1);
+    atomic_fetch_add(&answering, 1); /* in this order: stop() sees that, or this what it says */
+    if (atomic_load(&ending)) {
+        atomic_fetch_sub(&answering, 1);
+        return; /* which is a 500 */
+    }
     http_defer(request);
     assert_int_equal(pthread_create(&thread, NULL, answer_later, request), 0);
     (void)pthread_detach(thread);
@@ -282,9 +287,11 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
-    while (atomic_load(&answering) > 0) /* nobody may reply any more once it stops */
+    atomic_store(&ending, true);
+    while (atomic_load(&answering) > 0)
         (void)usleep(1000);
     http_server_stop(server);
+    atomic_store(&ending, false);
     server = NULL;
     lamport_free(server_clock);
     server_clock = NULL;

@@ -201,7 +201,7 @@ static void garbage_is_harmless(void **state)
         int fd = sockets_connect(&address);
 
         (void)sockets_say(fd, texts[i]);
-        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        (void)shutdown(fd, SHUT_WR); /* the server may have ended it before */
         (void)sockets_drain(fd);
         (void)close(fd);
     }
