@@ -107,6 +107,8 @@ static bool fits(const struct frame *frame)
         return length == 0 || bytes[length - 1] == '\0';
     case FRAME_DONE:
         return length == 2 && is_flag(bytes[0]) && is_flag(bytes[1]);
+    case FRAME_NONE:
+        return false;
     case FRAME_LINE:
     case FRAME_RESULT:
     case FRAME_MESSAGE:

@@ -18,6 +18,8 @@
 
 /* Texts have no zero byte. */
 enum frame_type {
+    FRAME_NONE = 0, /* of no frame: never sent */
+
     /* a client's */
     FRAME_HELLO = 'H', /* the first: a struct frame_hello; answered as a line is */
     FRAME_LINE = 'L',  /* a command */

@@ -179,7 +179,7 @@ def test_share_and_unshare(tracker, run_peer, tmp_path):
     commands = ['share "~/one file.bin" two.bin', "search bin", 'unshare "one file.bin"', "search", "share absent"]
     result = run_peer(commands, tracker=tracker)
     assert result.status == 1 and "absent" in result.stderr
-    before, after = re.split(r"one file\.bin\n(?:.*two\.bin\n)?", result.stdout, 1)
+    before, after = re.split(r"one file\.bin\n(?:.*two\.bin\n)?", result.stdout, maxsplit=1)
     assert "2 files are shared, 2 of them new" in before
     assert "one file" not in after
     assert "one file.bin is no longer shared" in result.stderr

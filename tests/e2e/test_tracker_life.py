@@ -308,7 +308,6 @@ class WallClock:
         return email.utils.parsedate_to_datetime(api.get("/healthz").headers["Date"]).timestamp()
 
 
-@pytest.mark.both_stores
 @pytest.fixture
 def clock(launcher, tmp_path):
     yield WallClock(tmp_path)
@@ -317,6 +316,7 @@ def clock(launcher, tmp_path):
             path.unlink()
 
 
+@pytest.mark.both_stores
 def test_a_wall_clock_that_jumps_lets_nobody_lapse_and_nobody_stay(start_tracker, clock):
     tracker = start_tracker("--heartbeat", "30", "--expire", "60", wrapper=clock.wrapper)
     api = tracker.client()
