@@ -27,11 +27,12 @@ import tracker_course  # noqa: E402
 import workplace  # noqa: E402
 
 BENCH = ROOT / "scripts" / "bench"
-pytestmark = pytest.mark.skipif(SANITIZED, reason="it measures plain builds")
+RUN_S = 240  # a small run takes seconds, and many times as long where others keep the machine busy
+pytestmark = [pytest.mark.skipif(SANITIZED, reason="it measures plain builds"), pytest.mark.timeout(2 * RUN_S)]
 
 
 def bench(*words, wrapper=(), env=None):
-    return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=60, check=False, env=env)
+    return subprocess.run([*wrapper, BENCH, *words], capture_output=True, text=True, timeout=RUN_S, check=False, env=env)
 
 
 @pytest.fixture

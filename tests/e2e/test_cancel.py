@@ -86,9 +86,10 @@ def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
     contents = [Content.random(30 * CHUNK, seed=seed, name=f"dir{seed}/f") for seed in range(9)]
     with contextlib.ExitStack() as stack:
         for content in contents:
-            # Slow enough to take minutes, and too fast to stall, which would let the ninth begin.
+            # Slow enough to take minutes, and too fast to stall, which would let the ninth begin: a chunk in a few seconds.
             stack.enter_context(FakeHolder(content, tracker=tracker.address)).rate_bytes_s = 6000
         prompt = open_prompt(tracker)
+        prompt.run("chunk-size 16K")
         for content in contents:
             prompt.child.send(f"download {content.name}\r")
         prompt.child.send("status\r")
