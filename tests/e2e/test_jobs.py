@@ -227,6 +227,7 @@ def test_wrong_bytes_of_one_file_come_from_another(tracker, start_shell):
         shell = start_shell(tracker=tracker)
         shell.say("download folder/")
         wait_until(lambda: "sent wrong bytes of a file" in shell.err())
+        wait_until(lambda: len(tree(shell.dir)) == 39)
         with ManyHolder(contents, tracker.address) as honest:
             wait_until(lambda: "folder/: 40 files" in shell.out())
             assert set(honest.sent) == {contents[7].name}
