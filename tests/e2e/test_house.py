@@ -161,10 +161,13 @@ def test_setup_does_not_remove_packages_unasked(machine):
 
 
 def test_setup_gets_a_server_without_a_cluster_that_nobody_asked_for(machine):
-    for tool in ("mkdir", "rm", "rmdir", "tee"):
+    for tool in ("mkdir", "rm", "rmdir"):
         machine.tool(tool, f'echo "{tool} ${{@: -1}}" >> {machine.log}')
+    told = machine.folder / "told"
+    machine.tool("tee", f'cat > {told}; echo "tee ${{@: -1}}" >> {machine.log}')
     machine.debian(missing=["postgresql"])
     assert machine.setup().returncode == 0
+    assert told.read_text() == "create_main_cluster = false\n"
     folder = "/etc/postgresql-common/createcluster.d"
     update, *before, install, removal, tidied = machine.asked()
     assert before == [f"mkdir {folder}", f"tee {folder}/enxame-setup.conf"]
