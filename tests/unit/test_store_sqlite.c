@@ -416,6 +416,40 @@ static void every_statement_is_served_by_an_index(void **state)
     }
 }
 
+/* Part of the plan of a rule: what is done for each row must not be done for all rows of another table. */
+struct rule_plan {
+    const char *sql;
+    bool repeated[1000]; /* whether a step is done for each row */
+};
+
+static int rule_line(void *context, int columns, char **values, char **names)
+{
+    (void)columns;
+    (void)names;
+    struct rule_plan *plan = context;
+    unsigned long step = strtoul(values[0], NULL, 10), of = strtoul(values[1], NULL, 10);
+    const char *detail = values[3];
+    assert_in_range(step, 0, 999);
+    assert_in_range(of, 0, 999);
+    plan->repeated[step] = plan->repeated[of] || strncmp(detail, "CORRELATED", 10) == 0;
+    if (plan->repeated[of] && strncmp(detail, "SCAN ", 5) == 0)
+        fail_msg("%s: %s", plan->sql, detail);
+    return 0;
+}
+
+static void a_check_reads_no_table_for_each_row_of_another(void **state)
+{
+    (void)state;
+    sqlite3 *db = store_sqlite_of(store)->writer.db;
+    for (size_t i = 0; store_sqlite_rule(i); i++) {
+        char *explained = NULL;
+        struct rule_plan plan = {.sql = store_sqlite_rule(i)};
+        assert_true(asprintf(&explained, "EXPLAIN QUERY PLAN %s", plan.sql) > 0);
+        assert_int_equal(sqlite3_exec(db, explained, rule_line, &plan, NULL), SQLITE_OK);
+        free(explained);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter_store, leave_store)
 
 int main(void)
@@ -438,6 +472,7 @@ int main(void)
         TEST(many_peers_that_lapse_are_found_in_one_pass),
         TEST(a_pass_says_when_the_next_one_is_due),
         TEST(every_statement_is_served_by_an_index),
+        TEST(a_check_reads_no_table_for_each_row_of_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

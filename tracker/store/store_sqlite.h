@@ -337,5 +337,7 @@ enum err store_sqlite_import_end(struct store *base, const uint8_t *id, uint64_t
 
 enum err store_sqlite_backup(const char *location, const char *file, bool (*go_on)(void), struct why *why);
 enum err store_sqlite_check(const char *location, struct store_report *ret, struct why *why);
+/* The query by which a check finds rows that break a rule; NULL behind the last. */
+const char *store_sqlite_rule(size_t index);
 
 #endif

@@ -171,8 +171,7 @@ static const struct {
      "holdings of a name that is not there", 1},
     {"SELECT count(*) FROM names n WHERE NOT EXISTS (SELECT 1 FROM contents WHERE key = n.content)",
      "names of a content that is not there", 1},
-    {"SELECT count(*) FROM names n WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE name = n.key)",
-     "names that nobody holds", 1},
+    {"SELECT count(*) FROM names WHERE key NOT IN (SELECT name FROM holdings)", "names that nobody holds", 1},
     {"SELECT count(*) FROM contents c WHERE NOT EXISTS (SELECT 1 FROM names WHERE content = c.key)",
      "contents without a name", 1},
     {"SELECT count(*) FROM peers p WHERE id IS NOT NULL AND files <> (SELECT count(*) FROM holdings WHERE peer = "
@@ -188,6 +187,11 @@ static const struct {
      " OR holdings <> (SELECT total(files) FROM peers WHERE id IS NOT NULL)",
      "counts that are not those of the rows", 3},
 };
+
+const char *store_sqlite_rule(size_t index)
+{
+    return index < sizeof rules / sizeof rules[0] ? rules[index].sql : NULL;
+}
 
 static int check_rules(sqlite3 *db, struct store_report *report)
 {
