@@ -336,20 +336,6 @@ def test_two_at_once_each_with_its_own_listing(tracker, daemon, start_peer, open
         assert prompt.end("exit\r") == 0
 
 
-def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, daemon, open_prompt, tmp_path):
-    prompt = open_prompt(attach=daemon.dir)
-    with SlowSignals(prompt, tmp_path, "delay_exit") as signals:
-        tracker.freeze()
-        prompt.enter("peers")
-        prompt.child.send("\x03")
-        prompt.expect(PROMPT)
-        prompt.type("hel")
-        wait_until(signals.done)
-        assert "COMMAND" in prompt.run("p")
-    tracker.send(signal.SIGCONT)
-    assert prompt.end() == 0
-
-
 def test_ctrl_c_that_comes_as_a_command_ends_leaves_the_next_one_alone(tracker, daemon, attach, open_prompt, tmp_path):
     wait_until(lambda: tracker.client().peers())
     prompt = open_prompt(attach=daemon.dir)

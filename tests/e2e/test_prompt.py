@@ -399,8 +399,9 @@ def test_ctrl_c_wipes_a_line_and_ends_a_wait(tracker, open_prompt):
     assert prompt.end() == 0
 
 
-def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, open_prompt, tmp_path):
-    prompt = open_prompt(tracker)
+@pytest.mark.parametrize("attached", [False, True])
+def test_ctrl_c_that_ends_a_wait_leaves_the_next_line_alone(tracker, start_peer, open_prompt, tmp_path, attached):
+    prompt = open_prompt(attach=start_peer(tracker=tracker).dir) if attached else open_prompt(tracker)
     with SlowSignals(prompt, tmp_path, "delay_exit") as signals:
         tracker.freeze()
         prompt.enter("peers")
