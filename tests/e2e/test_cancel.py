@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from client import Content, FakeHolder
+from client import Content, FakeHolder, Peer
 from programs import random_file, wait_until
 from test_download import holder_rows, share, unfinished
 
@@ -90,15 +90,25 @@ def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
             stack.enter_context(FakeHolder(content, tracker=tracker.address)).rate_bytes_s = 6000
         prompt = open_prompt(tracker)
         prompt.run("chunk-size 16K")
+        api = Peer(re.search(r"address +(\S+)", prompt.run("status"))[1])
         for content in contents:
             prompt.child.send(f"download {content.name}\r")
+
+        def the_one_that_waits():
+            """Which it is says the order in which their threads began."""
+            downloads = api.status()["downloads"]
+            roots = [one["root"] for one in downloads if one["state"] == "waiting"]
+            names = [content.name for content in contents if content.root in roots]
+            return len(downloads) == 9 and len(names) == 1 and names[0]
+
+        name = wait_until(the_one_that_waits)
         prompt.child.send("status\r")
-        prompt.child.expect(r"waiting .* dir8/f\r\n")
+        prompt.child.expect(rf"waiting [^\n]* {name}\r\n")
         prompt.child.send("cancel f\r")
         prompt.expect("means several downloads")
-        prompt.child.send("cancel dir8/f\r")
-        prompt.expect("download of dir8/f: cancelled")
-        assert len(rows(prompt.dir)) == 8 and not (prompt.dir / "dir8").exists()
+        prompt.child.send(f"cancel {name}\r")
+        prompt.expect(f"download of {name}: cancelled")
+        assert len(rows(prompt.dir)) == 8 and not (prompt.dir / name).parent.exists()
         prompt.child.send("cancel all\r")
         wait_until(lambda: rows(prompt.dir) == {} and unfinished(prompt.dir) == [])
         prompt.child.send("cancel all\r")
