@@ -121,6 +121,7 @@ static void close_store(struct store *base)
     pg_pool_close(store);
     pthread_cond_destroy(&store->broken);
     pthread_cond_destroy(&store->returned);
+    pthread_mutex_destroy(&store->swarms.lock);
     pthread_mutex_destroy(&store->lock);
     free(store->uri);
     free(store);
@@ -140,6 +141,7 @@ static enum err open_store(const struct store_options *options, struct store **r
     store->existing = options->existing;
     store->slot = random % SLOTS;
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->swarms.lock, NULL);
     timing_condition_init(&store->returned);
     timing_condition_init(&store->broken);
     err = pg_store_set_location(store, options->location, why);

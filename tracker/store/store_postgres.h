@@ -57,10 +57,13 @@ enum pg_statement {
     PG_SCAN_NAMES,
     PG_SCAN_END,
     PG_SIZES_OF_ROOT,
-    PG_CONTENT_KEY,
+    PG_SIZE_OF_ROOT,
     PG_NAMES_OF_CONTENT,
     PG_HOLDERS_OF_CONTENT,
     PG_HOLDERS_OF_MANY,
+    PG_SWARM,
+    PG_HOLDERS_OF_SWARM,
+    PG_HOLDERS_OF_NAME,
     PG_COUNT,
     PG_PING,
     PG_EXPORT_PEERS,
@@ -192,6 +195,32 @@ int64_t pg_get_number(const struct pg_rows *rows, int column); /* int8, int4 or 
 void pg_get_bytes(const struct pg_rows *rows, int column, void *ret_bytes, size_t length);
 const char *pg_get_text(const struct pg_rows *rows, int column);
 
+/* ---- large swarms (store_postgres_swarm.c): what is remembered for some seconds of contents with many holders ---- */
+
+/* Holders in a row that a sample is drawn from; it has many such runs. */
+#define PG_RUN_HOLDERS 16u
+#define PG_SWARM_NAMES 16u
+struct pg_swarm {
+    uint64_t holders; /* at least; those count, too, that were not swept out yet */
+    struct {
+        int64_t key, low, high; /* the first and the last peer that holds it.  0: nobody */
+    } names[PG_SWARM_NAMES];    /* where to draw holders from; a name with many is there more often */
+};
+
+#define PG_SWARM_WAYS 4u
+struct pg_swarm_slot {
+    int64_t content; /* 0: free */
+    uint8_t root[HASH_SIZE];
+    uint64_t counted_ms;
+    struct pg_swarm swarm;
+};
+#define PG_SWARM_SETS 256u
+/* The lock guards the slots.  Those of a root are all of one set. */
+struct pg_swarms {
+    pthread_mutex_t lock;
+    struct pg_swarm_slot slots[PG_SWARM_SETS][PG_SWARM_WAYS];
+};
+
 /* ---- the store (store_postgres.c), its sessions and their mender (store_postgres_pool.c) ---- */
 
 struct pg_store {
@@ -201,8 +230,9 @@ struct pg_store {
     uint64_t expire_ms;
     uint64_t first_clock;
     uint8_t id[HASH_SIZE];
-    bool existing;               /* nothing is made where there is nothing */
-    int64_t slot;                /* this tracker's row of `counts` */
+    bool existing; /* nothing is made where there is nothing */
+    int64_t slot;  /* this tracker's row of `counts` */
+    struct pg_swarms swarms;
     bool has_index;              /* trigrams of the names */
     bool expects_same;           /* the last registrations changed nothing; the writer's thread only */
     struct lamport *clock;       /* NULL: none to keep */
@@ -245,8 +275,6 @@ void pg_pool_check_writer(struct pg_store *store);
 /* ---- schema (store_postgres_schema.c) ---- */
 
 #define PG_SCHEMA_VERSION 1
-/* Where a run of holders begins is told in so many parts of all there are. */
-#define PG_RUN_PARTS 1048576u
 /* The constant text of a statement. */
 const char *pg_sql(enum pg_statement statement);
 extern const char pg_search_sql[];
@@ -264,7 +292,7 @@ enum err pg_schema_check(struct pg_store *store, struct pg_session *session, str
 enum err pg_write_apply(struct store *base, struct store_write *const *writes, size_t count, struct why *why);
 enum err pg_sweep(struct pg_store *store, struct pg_session *session, struct store_write *write);
 
-/* ---- reads (store_postgres_read.c, store_postgres_search.c) ---- */
+/* ---- reads (store_postgres_read.c, store_postgres_holders.c, store_postgres_search.c) ---- */
 
 /* Of one round trip; the server's own limit (store_postgres_session.c) comes before it. */
 #define PG_READ_MS 4000u
@@ -272,6 +300,18 @@ enum err pg_sweep(struct pg_store *store, struct pg_session *session, struct sto
 typedef enum err pg_reading(struct pg_session *session, const void *request, void *ret);
 typedef void pg_clearing(void *ret);
 enum err pg_read_by(struct pg_store *store, pg_reading *read, pg_clearing *clear, const void *request, void *ret);
+
+/* Every statement that hides who has lapsed has it as its first parameter. */
+struct pg_value pg_expiry(const struct pg_session *session);
+void pg_get_address(const struct pg_rows *rows, int column, struct address *ret);
+
+/* Appends the keys of the contents with this root that are remembered. */
+void pg_swarms_known(struct pg_store *store, const uint8_t root[static HASH_SIZE], struct pg_array *ret_keys);
+/* What is remembered, else counted in a round trip of its own, and remembered. */
+enum err pg_swarm_get(struct pg_session *session, const uint8_t root[static HASH_SIZE], int64_t content,
+                      struct pg_swarm *ret);
+/* Sends PG_HOLDERS_OF_SWARM: at most `limit` live ones, from runs that begin at random places. */
+void pg_swarm_send_sample(struct pg_session *session, const struct pg_swarm *swarm, size_t limit);
 
 enum err pg_read_peers(struct store *base, const char *after, size_t limit, struct peer_list *ret);
 enum err pg_read_search(struct store *base, const char *pattern, const char *after, size_t limit,

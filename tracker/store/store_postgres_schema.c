@@ -68,41 +68,29 @@ static const char *const schema_1[] = {
 #define LIVE_HOLDERS "(enxame.holdings h JOIN enxame.peers p ON p.key = h.peer AND p.seen > " CUTOFF ")"
 /* OFFSET 0: looked up for one name after another; PostgreSQL without statistics would look at all holdings for a page. */
 #define NAME_IS_LIVE "EXISTS (SELECT 1 FROM " LIVE_HOLDERS " WHERE h.name = n.key OFFSET 0)"
-/*
- * Up to HOLDERS_EXACT_MAX holders are looked at one by one.  Of a larger swarm those of its name that most have are counted,
- * with those that lapsed and no sweep has removed yet; and a sample is drawn from runs that begin at random places ($`parts`,
- * of PG_RUN_PARTS), so that the file that everybody wants costs little more than others.
- */
+/* Up to HOLDERS_EXACT_MAX holders are looked at one by one; a content with more holdings is a large swarm's. */
 #define HOLDERS_EXACT "1000" /* HOLDERS_EXACT_MAX */
-#define RUN_PARTS "1048576"  /* PG_RUN_PARTS */
-#define FEW_NAMES(content) "(SELECT key FROM enxame.names WHERE content = " content " ORDER BY key LIMIT 8)"
-#define HOLDERS_ABOUT(content)                                                                                         \
-    "(SELECT count(*) FROM (SELECT 1 FROM enxame.names m JOIN enxame.holdings h ON h.name = m.key"                     \
+#define IS_LARGE(content)                                                                                              \
+    "(SELECT count(*) > " HOLDERS_EXACT " FROM (SELECT 1 FROM enxame.names m JOIN enxame.holdings h ON h.name = m.key" \
     " WHERE m.content = " content " LIMIT " HOLDERS_EXACT " + 1) f)"
+#define COUNT_FEW(content)                                                                                             \
+    "(SELECT count(DISTINCT h.peer) FROM enxame.names m JOIN " LIVE_HOLDERS                                            \
+    " ON h.name = m.key WHERE m.content = " content ")"
+/* Of a large swarm those of its name that most have, with those that lapsed and no sweep has removed yet. */
 #define HOLDER_COUNT(content)                                                                                          \
-    "CASE WHEN " HOLDERS_ABOUT(                                                                                        \
-        content) " <= " HOLDERS_EXACT " THEN (SELECT count(DISTINCT h.peer) FROM enxame.names m JOIN " LIVE_HOLDERS    \
-                 " ON h.name = m.key WHERE m.content = " content ")"                                                   \
-                 " ELSE (SELECT max(f.n) FROM (SELECT count(*) AS n FROM " FEW_NAMES(                                  \
-                     content) " m"                                                                                     \
-                              " JOIN enxame.holdings h ON h.name = m.key GROUP BY m.key) f) END"
-#define SAMPLE(content, limit, parts)                                                                                  \
-    "SELECT s.id, s.host, s.port, s.complete, s.total FROM " HOLDERS_ABOUT(                                            \
-        content) " a(n) CROSS JOIN LATERAL"                                                                            \
-                 " ((SELECT p.id, p.host, p.port, bool_or(h.complete) AS complete, count(*) OVER () AS total"          \
-                 " FROM enxame.names m JOIN " LIVE_HOLDERS " ON h.name = m.key"                                        \
-                 " WHERE a.n <= " HOLDERS_EXACT " AND m.content = " content                                            \
-                 " GROUP BY p.key ORDER BY random() LIMIT " limit ")"                                                  \
-                 " UNION ALL (SELECT p.id, p.host, p.port, bool_or(r.complete), a.n FROM " FEW_NAMES(                  \
-                     content) " m"                                                                                     \
-                              " CROSS JOIN LATERAL (SELECT min(h.peer) AS low, max(h.peer) AS high FROM "              \
-                              "enxame.holdings h WHERE h.name = m.key) b"                                              \
-                              " CROSS JOIN unnest(" parts                                                              \
-                              "::int8[]) AS u(part) CROSS JOIN LATERAL (SELECT h.peer, h.complete"                     \
-                              " FROM enxame.holdings h WHERE h.name = m.key AND h.peer >= b.low + (b.high - b.low) * " \
-                              "u.part / " RUN_PARTS " ORDER BY h.peer LIMIT " limit                                    \
-                              " / 4 + 8) r JOIN enxame.peers p ON p.key = r.peer AND p.seen > " CUTOFF                 \
-                              " WHERE a.n > " HOLDERS_EXACT " GROUP BY p.key ORDER BY random() LIMIT " limit ")) s"
+    "CASE WHEN NOT " IS_LARGE(content) " THEN " COUNT_FEW(                                                             \
+        content) " ELSE (SELECT max(f.n) FROM (SELECT count(*) AS n FROM"                                              \
+                 " (SELECT key FROM enxame.names WHERE content = " content " ORDER BY key LIMIT 8) m"                  \
+                 " JOIN enxame.holdings h ON h.name = m.key GROUP BY m.key) f) END"
+/* The sizes of the root $2, and how many hold each; NULL of a large swarm.  $4: those that are known to be one. */
+#define SIZES(which)                                                                                                   \
+    "SELECT c.key, c.size, CASE WHEN c.key = ANY ($4::int8[]) OR " IS_LARGE("c.key") " THEN NULL ELSE " COUNT_FEW(     \
+        "c.key") " END FROM (" which ") c"
+#define SAMPLE_FEW(content, limit)                                                                                     \
+    "SELECT p.id, p.host, p.port, bool_or(h.complete) AS complete, count(*) OVER () AS total"                          \
+    " FROM enxame.names m JOIN " LIVE_HOLDERS " ON h.name = m.key WHERE m.content = " content                          \
+    " GROUP BY p.key ORDER BY random() LIMIT " limit
+#define RUN_HOLDERS "16" /* PG_RUN_HOLDERS */
 
 static const char *const statements[PG_STATEMENTS_END] = {
     [PG_BEGIN] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -212,18 +200,44 @@ static const char *const statements[PG_STATEMENTS_END] = {
     [PG_SCAN_END] = "SELECT max(key), count(*)"
                     " FROM (SELECT key FROM enxame.names WHERE key > $1 ORDER BY key LIMIT $2) n",
     /* The oldest sizes: who floods a root with false ones comes after the true one. */
-    [PG_SIZES_OF_ROOT] = "SELECT c.key, c.size, " HOLDER_COUNT(
-        "c.key") " FROM (SELECT key, size FROM enxame.contents WHERE root = $2 OFFSET 0) c"
-                 " ORDER BY c.key LIMIT $3",
-    [PG_CONTENT_KEY] = "SELECT key FROM enxame.contents WHERE root = $1 AND size = $2",
+    [PG_SIZES_OF_ROOT] =
+        SIZES("SELECT key, size FROM enxame.contents WHERE root = $2 OFFSET 0") " ORDER BY c.key LIMIT $3",
+    [PG_SIZE_OF_ROOT] = SIZES("SELECT key, size FROM enxame.contents WHERE root = $2 AND size = $3"),
     [PG_NAMES_OF_CONTENT] =
         "SELECT o.name FROM (SELECT n.name FROM enxame.names n WHERE n.content = $2 AND " NAME_IS_LIVE
         " ORDER BY n.key LIMIT $3) o ORDER BY o.name COLLATE \"C\"",
-    [PG_HOLDERS_OF_CONTENT] = SAMPLE("$2", "$3::int8", "$4"),
-    [PG_HOLDERS_OF_MANY] = "SELECT u.ord, s.id, s.host, s.port, s.complete, s.total"
-                           " FROM unnest($2::bytea[], $3::int8[]) WITH ORDINALITY AS u(root, size, ord)"
-                           " JOIN enxame.contents c ON c.root = u.root AND c.size = u.size"
-                           " CROSS JOIN LATERAL (" SAMPLE("c.key", "$4::int8", "$5") ") s ORDER BY u.ord",
+    [PG_HOLDERS_OF_CONTENT] = SAMPLE_FEW("$2", "$3"),
+    /* Of a large swarm one row, with its key and no holder.  $5: those that are known to be one. */
+    [PG_HOLDERS_OF_MANY] = "SELECT c.ord, s.id, s.host, s.port, s.complete, s.total, c.key FROM (SELECT u.ord, c.key,"
+                           " c.key = ANY ($5::int8[]) OR " IS_LARGE(
+                               "c.key") " AS large"
+                                        " FROM unnest($2::bytea[], $3::int8[]) WITH ORDINALITY AS u(root, size, ord)"
+                                        " JOIN enxame.contents c ON c.root = u.root AND c.size = u.size OFFSET 0) c"
+                                        " LEFT JOIN LATERAL (SELECT f.* FROM (" SAMPLE_FEW(
+                                            "c.key", "$4::int8") ") f WHERE NOT c.large) s ON true"
+                                                                 " WHERE c.large OR s.id IS NOT NULL ORDER BY c.ord",
+    /* Peers among its first holdings, as many names may be held by few; then its oldest names and who holds them. */
+    [PG_SWARM] = "SELECT 0::int8, count(DISTINCT f.peer), 0::int8, 0::int8 FROM (SELECT h.peer FROM enxame.names m"
+                 " JOIN enxame.holdings h ON h.name = m.key WHERE m.content = $1 LIMIT " HOLDERS_EXACT ") f"
+                 " UNION ALL SELECT m.key, f.n, f.low, f.high"
+                 " FROM (SELECT key FROM enxame.names WHERE content = $1 ORDER BY key LIMIT $2) m CROSS JOIN LATERAL"
+                 " (SELECT count(*) AS n, min(h.peer) AS low, max(h.peer) AS high FROM enxame.holdings h"
+                 " WHERE h.name = m.key) f WHERE f.n > 0",
+    /*
+     * From each place on, and around the end, a run of holders; of all of these, in a random order, those that are alive until
+     * there are enough.  The length of a run is a constant, as PostgreSQL would take one that it does not know for a tenth of all
+     * holders, and plan the statement anew each time.
+     */
+    [PG_HOLDERS_OF_SWARM] =
+        "SELECT p.id, p.host, p.port, r.complete FROM (SELECT c.peer, bool_or(c.complete) AS complete"
+        " FROM unnest($2::int8[], $3::int8[]) AS u(name, place) CROSS JOIN LATERAL"
+        " ((SELECT h.peer, h.complete FROM enxame.holdings h WHERE h.name = u.name AND h.peer >= u.place"
+        " ORDER BY h.peer LIMIT " RUN_HOLDERS ") UNION ALL"
+        " (SELECT h.peer, h.complete FROM enxame.holdings h WHERE h.name = u.name AND h.peer < u.place"
+        " ORDER BY h.peer LIMIT " RUN_HOLDERS ") LIMIT " RUN_HOLDERS ") c GROUP BY c.peer ORDER BY random()) r"
+        " JOIN enxame.peers p ON p.key = r.peer AND p.seen > " CUTOFF " LIMIT $4",
+    [PG_HOLDERS_OF_NAME] =
+        "SELECT p.id, p.host, p.port, h.complete FROM " LIVE_HOLDERS " WHERE h.name = $2 ORDER BY random() LIMIT $3",
     [PG_COUNT] = "SELECT count(*), coalesce(sum(p.files), 0)::int8,"
                  " (SELECT coalesce(sum(contents), 0)::int8 FROM enxame.counts),"
                  " (SELECT coalesce(sum(names), 0)::int8 FROM enxame.counts)"
