@@ -15,15 +15,27 @@
 /* How soon a download that waits sees that one of those that run has stalled. */
 #define TURN_LOOK_MS 2000u
 
-/* Whether one more may run: who waits for a holder takes nobody's turn.  The lock is held. */
-static bool has_turn(const struct downloads *downloads)
+static bool is_over(const struct entry *entry)
+{
+    return entry->owner->stopping || entry->paused || download_is_cancelled(entry->download);
+}
+
+/*
+ * Whether one more may run, and this is the first of those who wait: who waits for a holder takes nobody's turn.  The lock is
+ * held.
+ */
+static bool has_turn(const struct downloads *downloads, const struct entry *candidate)
 {
     size_t busy = 0;
+    bool is_before = true;
 
     for (size_t i = 0; i < downloads->count; i++) {
         const struct entry *entry = downloads->entries[i];
 
         busy += entry->running && !download_is_stalled(entry->download);
+        is_before = is_before && entry != candidate;
+        if (is_before && entry->waits && !is_over(entry))
+            return false;
     }
     return busy < DOWNLOADS_ACTIVE_MAX && downloads->active < DOWNLOADS_OPEN_MAX;
 }
@@ -55,8 +67,9 @@ static void *run_entry(void *context)
     bool stopping;
 
     pthread_mutex_lock(&downloads->lock);
-    while (!downloads->stopping && !entry->paused && !download_is_cancelled(entry->download) && !has_turn(downloads))
+    while (!is_over(entry) && !has_turn(downloads, entry))
         (void)timing_wait(&downloads->changed, &downloads->lock, TURN_LOOK_MS);
+    entry->waits = false;
     entry->running = true;
     downloads->active++;
     stopping = downloads->stopping;
@@ -109,6 +122,7 @@ static enum err add_entry(struct downloads *downloads, struct download *download
         downloads->capacity = downloads->capacity * 2 + 8;
     }
     if (!download_is_over(download)) {
+        entry->waits = true;
         if (pthread_create(&entry->thread, NULL, run_entry, entry) != 0)
             goto out;
         entry->has_thread = true;

@@ -19,6 +19,7 @@ struct entry {
     struct download *download;
     pthread_t thread;
     bool has_thread, running;
+    bool waits; /* for its turn */
     bool of_job;
     bool paused;                         /* it ends, or has ended, only to go on later */
     uint64_t asked_ms, find_interval_ms; /* when others were asked for holders; 0: not yet */

@@ -82,11 +82,11 @@ def test_one_download_goes_and_the_other_goes_on(tracker, open_prompt):
         assert prompt.end("exit\r") == 0
 
 
-def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
-    contents = [Content.random(30 * CHUNK, seed=seed, name=f"dir{seed}/f") for seed in range(9)]
+def test_they_take_turns_in_the_order_in_which_they_were_asked_for(tracker, open_prompt):
+    contents = [Content.random(30 * CHUNK, seed=seed, name=f"dir{seed}/f") for seed in range(12)]
     with contextlib.ExitStack() as stack:
         for content in contents:
-            # Slow enough to take minutes, and too fast to stall, which would let the ninth begin: a chunk in a few seconds.
+            # Slow enough to take minutes, and too fast to stall, which would let others begin: a chunk in a few seconds.
             stack.enter_context(FakeHolder(content, tracker=tracker.address)).rate_bytes_s = 6000
         prompt = open_prompt(tracker)
         prompt.run("chunk-size 16K")
@@ -94,21 +94,24 @@ def test_one_that_waits_for_its_turn_and_all_the_others(tracker, open_prompt):
         for content in contents:
             prompt.child.send(f"download {content.name}\r")
 
-        def the_one_that_waits():
-            """Which it is says the order in which their threads began."""
+        def waiting():
+            """Those that wait for their turn, once all others have theirs."""
             downloads = api.status()["downloads"]
             roots = [one["root"] for one in downloads if one["state"] == "waiting"]
-            names = [content.name for content in contents if content.root in roots]
-            return len(downloads) == 9 and len(names) == 1 and names[0]
+            running = sum(one["state"] == "running" for one in downloads)
+            return running == 8 and [n for n in range(12) if contents[n].root in roots]
 
-        name = wait_until(the_one_that_waits)
+        wait_until(lambda: waiting() == [8, 9, 10, 11])
         prompt.child.send("status\r")
-        prompt.child.expect(rf"waiting [^\n]* {name}\r\n")
+        prompt.child.expect(r"waiting [^\n]* dir8/f\r\n")
         prompt.child.send("cancel f\r")
         prompt.expect("means several downloads")
-        prompt.child.send(f"cancel {name}\r")
-        prompt.expect(f"download of {name}: cancelled")
-        assert len(rows(prompt.dir)) == 8 and not (prompt.dir / name).parent.exists()
+        for cancelled, left in ((0, [9, 10, 11]), (9, [10, 11]), (1, [11])):
+            name = contents[cancelled].name
+            prompt.child.send(f"cancel {name}\r")
+            prompt.expect(f"download of {name}: cancelled")
+            wait_until(lambda left=left: waiting() == left)
+        assert len(rows(prompt.dir)) == 9 and not (prompt.dir / "dir9").exists()
         prompt.child.send("cancel all\r")
         wait_until(lambda: rows(prompt.dir) == {} and unfinished(prompt.dir) == [])
         prompt.child.send("cancel all\r")
